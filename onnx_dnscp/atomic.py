@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all: write beside the target, fsync, rename."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from onnx_dnscp.errors import UsageError
+
+
+def check_writable(path: Path) -> None:
+    """Make sure a file can be created at `path`, before any long work starts.
+
+    Raises:
+        UsageError: The folder is missing or not writable, or `path` is a folder.
+    """
+    if path.is_dir():
+        raise UsageError(f"Cannot write {str(path)!r}: it is a folder; give a file name.")
+    if not path.parent.is_dir():
+        raise UsageError(
+            f"Cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist; create it first."
+        )
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}; choose another place.") from error
+    os.close(handle)
+    os.unlink(name)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` holds either its old bytes or all the new ones.
+
+    Raises:
+        UsageError: The operating system refuses (no space, no permission).
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException as error:
+        os.unlink(name)
+        if isinstance(error, OSError):
+            raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+        raise
+
+
+def _umask() -> int:
+    """The process's umask; mkstemp makes private files, but what users get should follow their umask."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""Samples for training and evaluation: sources, one per file, behind one `Dataset`."""

@@ -1,0 +1,165 @@
+"""One shape for all data: indexable samples that were checked against the model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_dnscp.data.batch import Batch
+from onnx_dnscp.data.preprocess import Preprocess
+from onnx_dnscp.errors import DataError
+from onnx_dnscp.graph import Graph, dimensions
+
+LABELS_KEY = "labels"
+Sample = dict[str, NDArray[Any]]
+
+
+class Samples(Protocol):
+    """Random access to samples: model input name to one sample without the batch axis, plus `labels`."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """One sample. Raises `DataError` if it cannot be read."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples that fit a model.
+
+    Attributes:
+        samples: The samples.
+        has_labels: Whether each has a class number under `labels`.
+        description: What to call them in reports.
+        real: False for synthetic samples.
+        decode_threads: Threads worth using to read them; 0 where samples are already in memory.
+    """
+
+    samples: Samples
+    has_labels: bool
+    description: str
+    real: bool = True
+    decode_threads: int = 0
+
+    def input_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
+        """Concrete shape of each model input for `batch` samples."""
+        first = self.samples[0]
+        return {name: (batch, *value.shape) for name, value in first.items() if name != LABELS_KEY}
+
+    def training_batches(self, batch: int, seed: int) -> Iterator[Batch]:
+        """Endless batches, reshuffled every epoch; the same for the same seed."""
+        grain = _grain()
+        pipeline = grain.MapDataset.source(self.samples).seed(seed).shuffle().repeat().batch(batch)
+        options = grain.ReadOptions(
+            num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads * batch
+        )
+        return map(as_batch, iter(pipeline.to_iter_dataset(options)))
+
+    def batches(self, batch: int, limit: int | None = None) -> Iterator[Batch]:
+        """All samples (or the first `limit`) once, in order; the last batch may be smaller."""
+        grain = _grain()
+        count = len(self.samples) if limit is None else min(limit, len(self.samples))
+        pipeline = grain.MapDataset.source(self.samples)[:count].batch(batch)
+        options = grain.ReadOptions(
+            num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads * batch
+        )
+        return map(as_batch, iter(pipeline.to_iter_dataset(options)))
+
+    def _read_options(self, grain: Any) -> Any:
+        return grain.ReadOptions(num_threads=self.decode_threads, prefetch_buffer_size=4 * self.decode_threads)
+
+
+def as_batch(stacked: Mapping[str, NDArray[Any]]) -> Batch:
+    """Split stacked samples into inputs and labels."""
+    inputs = {name: value for name, value in stacked.items() if name != LABELS_KEY}
+    return Batch(inputs, stacked.get(LABELS_KEY))
+
+
+def _grain() -> Any:
+    import logging
+
+    logging.getLogger("absl").setLevel(logging.ERROR)  # grain warns at import that jax's profiler is missing
+    import grain
+
+    return grain
+
+
+Opener = Callable[[Path, Graph, Preprocess], Dataset | None]
+_OPENERS: list[Opener] = []
+
+
+def data_source(opener: Opener) -> Opener:
+    """Register a kind of data: a function that opens a path, or returns None if it is not its kind."""
+    _OPENERS.append(opener)
+    return opener
+
+
+def open_dataset(path: str | Path, graph: Graph, preprocess: Preprocess, num_classes: int | None) -> Dataset:
+    """Open data of any registered kind and check it against the model.
+
+    Args:
+        path: A file or folder.
+        graph: The model the samples are for.
+        preprocess: How to prepare them.
+        num_classes: Labels must lie in 0 .. num_classes-1; None if the model is no classifier.
+
+    Raises:
+        DataError: Missing, of no known kind, empty, or not fitting the model.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"The data {str(path)!r} does not exist.")
+    for opener in _OPENERS:
+        dataset = opener(path, graph, preprocess)
+        if dataset is not None:
+            break
+    else:
+        raise DataError(f"The data {str(path)!r} is of no known kind; give an .npz file or a folder of class folders.")
+    if not len(dataset.samples):
+        raise DataError(f"The data {str(path)!r} is empty: it holds no samples.")
+    check_sample(dataset.samples[0], graph, path)
+    labels = getattr(dataset.samples, "labels", None)
+    if labels is not None and num_classes is not None:
+        _check_labels(np.asarray(labels), num_classes, path)
+    return dataset
+
+
+def check_sample(sample: Sample, graph: Graph, path: Path) -> None:
+    """Make sure one sample has every model input, in its rank and fixed sizes.
+
+    Raises:
+        DataError: It does not.
+    """
+    given = [name for name in sample if name != LABELS_KEY]
+    for name, declared in graph.inputs.items():
+        if name not in sample:
+            raise DataError(
+                f"The model's input {name!r} is missing in {str(path)!r}, which has {', '.join(given) or 'no arrays'}; "
+                "arrays must be named like the inputs."
+            )
+        dims = dimensions(declared)[1:]
+        shape = sample[name].shape
+        fits = len(dims) == len(shape) and all(
+            not isinstance(d, int) or d == s for d, s in zip(dims, shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if not isinstance(d, int) else str(d) for d in dims)
+            raise DataError(
+                f"Samples for input {name!r} in {str(path)!r} have shape {shape}; the model wants ({wanted}) "
+                "after the batch axis."
+            )
+
+
+def _check_labels(labels: NDArray[Any], num_classes: int, path: Path) -> None:
+    bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if bad.size:
+        raise DataError(
+            f"Label {labels.flat[bad[0]]} of sample {bad[0]} in {str(path)!r} is out of range: the model has "
+            f"{num_classes} classes, 0 to {num_classes - 1}."
+        )

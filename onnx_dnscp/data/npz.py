@@ -1,0 +1,87 @@
+"""Arrays in an .npz file, named like the model's inputs, with optional `labels`."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import helper
+
+from onnx_dnscp.data.dataset import LABELS_KEY, Dataset, Sample, data_source
+from onnx_dnscp.data.preprocess import Preprocess
+from onnx_dnscp.errors import DataError
+from onnx_dnscp.graph import Graph
+
+
+class ArraySamples:
+    """Samples that are rows of arrays in memory."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._arrays = dict(arrays)
+        self.labels = self._arrays.get(LABELS_KEY)
+
+    def __len__(self) -> int:
+        return min((len(a) for a in self._arrays.values()), default=0)
+
+    def __getitem__(self, index: int) -> Sample:
+        return {name: array[index] for name, array in self._arrays.items()}
+
+
+@data_source
+def open_npz(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None:
+    """Open an .npz file; None for other paths."""
+    if path.suffix != ".npz" or not path.is_file():
+        return None
+    arrays = _read(path, graph)
+    for name in graph.inputs:
+        if name in arrays:
+            arrays[name] = _convert(arrays[name], name, path, graph, preprocess)
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} {n}" for name, n in lengths.items())
+        raise DataError(f"The arrays in {str(path)!r} have different numbers of samples: {counts}.")
+    return Dataset(ArraySamples(arrays), LABELS_KEY in arrays, path.name)
+
+
+def _read(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
+    wanted = {*graph.inputs, LABELS_KEY}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in graph.inputs if name not in file.files]
+            if missing:
+                raise DataError(
+                    f"{str(path)!r} has no array named {missing[0]!r}, the model's input; it has "
+                    f"{', '.join(file.files) or 'none'}. Name the arrays like the inputs."
+                )
+            arrays = {name: file[name] for name in file.files if name in wanted}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"Cannot read the data {str(path)!r}: {error}.") from error
+    for name, array in arrays.items():
+        if array.ndim == 0 or len(array) == 0:
+            raise DataError(f"The data {str(path)!r} is empty: array {name!r} has shape {array.shape}.")
+    labels = arrays.get(LABELS_KEY)
+    if labels is not None:
+        if labels.dtype.kind not in "iu":
+            raise DataError(f"'labels' in {str(path)!r} has type {labels.dtype}; class numbers must be integers.")
+        arrays[LABELS_KEY] = labels.astype(np.int64)
+    return arrays
+
+
+def _convert(array: NDArray[Any], name: str, path: Path, graph: Graph, preprocess: Preprocess) -> NDArray[Any]:
+    """Bring an array to the input's element type; refuse what would lose its meaning."""
+    dtype = helper.tensor_dtype_to_np_dtype(graph.inputs[name].tensor_type.elem_type)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"Array {name!r} in {str(path)!r} has type {array.dtype}; the model wants numbers ({dtype}).")
+    if dtype.kind in "iu" and array.dtype.kind == "f":
+        raise DataError(f"Array {name!r} in {str(path)!r} has type {array.dtype}; the model wants integers ({dtype}).")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        sample = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise DataError(f"Array {name!r} in {str(path)!r} has NaN or infinity in sample {sample}; clean the data.")
+    if not preprocess.is_identity() and dtype.kind == "f":
+        channel_axis = array.ndim - 1 if preprocess.layout == "nhwc" else min(1, array.ndim - 1)
+        array = preprocess.normalise(array, channel_axis, default_scale=1.0)
+    return array.astype(dtype, copy=False)

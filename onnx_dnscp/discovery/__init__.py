@@ -1,0 +1,1 @@
+"""Stage 3, discover units: channel ids that flow through the graph like data."""

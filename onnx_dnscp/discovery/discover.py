@@ -1,0 +1,186 @@
+"""From ids to units: connected components, rectangular cuts, locks, groups."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_dnscp.discovery.walk import Walk, walk
+from onnx_dnscp.fields import IdField, axis_rows, compact, connected_components, varying_axes
+from onnx_dnscp.graph import Graph, Node, read_graph
+from onnx_dnscp.load import LoadedModel
+from onnx_dnscp.ops.registry import Read
+from onnx_dnscp.trace import Trace, trace
+from onnx_dnscp.units import FIXED, Consumer, Group, Locked, Slices, Units
+
+Ids = NDArray[np.int64]
+
+
+def discover(model: LoadedModel) -> Units:
+    """Find every prunable unit of a model, and the reasons for everything that is not.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load or run the model.
+    """
+    graph = read_graph(model.proto)
+    return discover_units(graph, trace(graph))
+
+
+def discover_units(graph: Graph, seen: Trace) -> Units:
+    """The same from a graph and its trace."""
+    said = walk(graph, seen)
+    roots = _rectangular_roots(said)
+    slices_axes, axis_index, position, slice_ids = _stored_slices(said)
+    locked = _locked_roots(said, roots)
+    read_roots = _roots_of([read.channel_ids for _, read in said.reads], roots)
+    prunable = np.zeros(said.num_ids, dtype=bool)
+    prunable[read_roots] = True
+    prunable[np.flatnonzero(locked)] = False
+
+    slice_roots = roots[slice_ids]
+    inside = prunable[slice_roots]
+    unit_of_root, groups_of_axes = _number_units(slice_roots[inside], axis_index[inside], said.num_ids)
+    unit_of_id = unit_of_root[roots]
+    slices = Slices(slices_axes, axis_index[inside], position[inside], unit_of_root[slice_roots[inside]])
+    consumers = tuple(_consumer(node, read, said, unit_of_id) for node, read in said.reads)
+    consumers = tuple(c for c in consumers if (c.channel_units != FIXED).any())
+    writers = [(node.label, unit_of_id[ids]) for node, ids in said.writes]
+    groups = _describe_groups(groups_of_axes, slices_axes, consumers, writers)
+    fields = {
+        name: tuple(f for f in (compact(unit_of_id[ids]) for ids in value.fields) if varying_axes(f))
+        for name, value in said.values.items()
+    }
+    return Units(graph, seen, groups, consumers, _locked_channels(said, roots), slices, fields)
+
+
+def _rectangular_roots(said: Walk) -> Ids:
+    """Roots of all ids, after uniting what a cut of whole slices could not separate.
+
+    Removing positions must leave every tensor a box. A field that varies along several axes (a Reshape that
+    splits the channels into groups) is made to vary along its longest axis only, the first of equals.
+    """
+    pairs = list(said.unions)
+    boxes = [ids for value in said.values.values() for ids in value.fields if len(varying_axes(ids)) > 1]
+    while True:
+        roots = connected_components(said.num_ids, pairs)
+        more = [pair for ids in boxes for pair in _flatten_box(roots[ids])]
+        if not more:
+            return roots
+        pairs += more
+
+
+def _flatten_box(field: IdField) -> list[tuple[IdField, IdField]]:
+    field = compact(field)
+    axes = varying_axes(field)
+    if len(axes) < 2:
+        return []
+    rows = axis_rows(field, max(axes, key=lambda axis: (field.shape[axis], -axis)))
+    return [(rows[:, :1], rows)]
+
+
+def _stored_slices(said: Walk) -> tuple[tuple[tuple[str, int], ...], Ids, Ids, Ids]:
+    """Every (tensor, axis) pair, and for each slice: pair number, position, id."""
+    sizes = np.array([size for *_, size in said.slots], dtype=np.int64)
+    firsts = np.array([first for _, _, first, _ in said.slots], dtype=np.int64)
+    axis_index = np.repeat(np.arange(len(said.slots)), sizes)
+    starts = np.cumsum(sizes) - sizes
+    position = np.arange(axis_index.size) - starts[axis_index]
+    return tuple((name, axis) for name, axis, _, _ in said.slots), axis_index, position, firsts[axis_index] + position
+
+
+def _roots_of(id_arrays: list[IdField], roots: Ids) -> Ids:
+    return roots[np.concatenate([ids.ravel() for ids in id_arrays])] if id_arrays else roots[:0]
+
+
+def _locked_roots(said: Walk, roots: Ids) -> NDArray[np.bool_]:
+    locked = np.zeros(said.num_ids, dtype=bool)
+    locked[_roots_of([ids for ids, _ in said.locks], roots)] = True
+    return locked
+
+
+def _number_units(slice_roots: Ids, axis_index: Ids, num_ids: int) -> tuple[Ids, list[tuple[tuple[int, ...], int]]]:
+    """Number the units so that each group's are consecutive, in the order of their first slices.
+
+    Returns:
+        unit_of_root: (ids,) unit of each root, FIXED elsewhere.
+        groups: per group, the (tensor, axis) numbers it occupies and its width.
+    """
+    unit_of_root = np.full(num_ids, FIXED, dtype=np.int64)
+    if not slice_roots.size:
+        return unit_of_root, []
+    pairs = np.unique(np.stack([slice_roots, axis_index], axis=1), axis=0)
+    unit_roots, starts = np.unique(pairs[:, 0], return_index=True)
+    # One random 64-bit word per axis; a unit's signature is the sum over its axes, so equal sets sum equally.
+    words = np.random.default_rng(0).integers(0, 2**63, size=int(axis_index.max()) + 1, dtype=np.uint64)
+    signatures = np.add.reduceat(words[pairs[:, 1]], starts)
+    _, first_unit, group = np.unique(signatures, return_index=True, return_inverse=True)
+    rank = np.empty_like(first_unit)
+    rank[np.argsort(first_unit)] = np.arange(first_unit.size)  # groups in order of appearance
+    group = rank[group]
+    order = np.argsort(group, kind="stable")
+    unit_of_root[unit_roots[order]] = np.arange(order.size)
+    ends = np.append(starts[1:], len(pairs))
+    widths = np.bincount(group)
+    members = [tuple(int(a) for a in pairs[starts[u] : ends[u], 1]) for u in np.sort(first_unit)]
+    return unit_of_root, [(axes, int(width)) for axes, width in zip(members, widths, strict=True)]
+
+
+def _consumer(node: Node, read: Read, said: Walk, unit_of_id: Ids) -> Consumer:
+    """Express a rule's read in units, in the operand's space and in the stored tensor's."""
+    some_id = int(read.weight_ids.flat[0])
+    name, axis, first, size = next(slot for slot in said.slots if slot[2] <= some_id < slot[2] + slot[3])
+    return Consumer(
+        node=node.label,
+        output=node.outputs[0],
+        operand=read.operand,
+        weight=name,
+        axis=axis,
+        channel_units=unit_of_id[read.channel_ids],
+        operand_units=unit_of_id[read.weight_ids],
+        stored_units=unit_of_id[first : first + size],
+    )
+
+
+def _describe_groups(
+    found: list[tuple[tuple[int, ...], int]],
+    axes: tuple[tuple[str, int], ...],
+    consumers: tuple[Consumer, ...],
+    writers: list[tuple[str, Ids]],
+) -> tuple[Group, ...]:
+    widths = np.array([width for _, width in found], dtype=np.int64)
+    group_of = np.append(np.repeat(np.arange(len(found)), widths), FIXED)  # FIXED = -1 picks the appended FIXED
+    readers: defaultdict[int, list[str]] = defaultdict(list)
+    makers: defaultdict[int, list[str]] = defaultdict(list)
+    for labels, users in ((readers, [(c.node, c.channel_units) for c in consumers]), (makers, writers)):
+        for label, units in users:
+            for group in np.unique(group_of[units]):
+                labels[int(group)].append(label)
+    firsts = np.cumsum(widths) - widths
+    return tuple(
+        Group(i, int(firsts[i]), width, tuple(axes[a] for a in members), tuple(readers[i]), tuple(makers[i]))
+        for i, (members, width) in enumerate(found)
+    )
+
+
+def _locked_channels(said: Walk, roots: Ids) -> tuple[Locked, ...]:
+    """Locked components that weights make or read as channels, merged when tensors and reasons agree."""
+    tensor_of = np.full(said.num_ids, -1, dtype=np.int64)
+    for number, (_, _, first, size) in enumerate(said.slots):
+        tensor_of[first : first + size] = number
+    reasons: defaultdict[int, list[str]] = defaultdict(list)
+    for ids, reason in said.locks:
+        for root in np.unique(roots[ids]):
+            reasons[int(root)].append(reason)
+    channels = [ids for _, ids in said.writes] + [read.channel_ids for _, read in said.reads]
+    merged: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
+    members: defaultdict[int, set[str]] = defaultdict(set)
+    lockable = np.isin(roots, list(reasons)) & (tensor_of >= 0)
+    for root, tensor in np.unique(np.stack([roots[lockable], tensor_of[lockable]], axis=1), axis=0):
+        members[int(root)].add(said.slots[tensor][0])
+    for root in np.unique(_roots_of(channels, roots)):
+        if int(root) in reasons:
+            key = (tuple(sorted(members[int(root)])), tuple(dict.fromkeys(reasons[int(root)])))
+            merged[key] = merged.get(key, 0) + 1
+    return tuple(Locked(width, tensors, why) for (tensors, why), width in merged.items())

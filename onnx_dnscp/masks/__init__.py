@@ -1,0 +1,1 @@
+"""Stage 4a, masks: which units are off at the moment, and the rules that decide."""

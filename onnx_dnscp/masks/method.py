@@ -1,0 +1,88 @@
+"""The interface behind which pruning methods stand, and the record of what their masks did.
+
+A method may add parameters, nodes and loss terms to the training view, look at weights and gradients after
+every step, write masks, and ends by handing over the mask that becomes the plan. The pipeline knows no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_dnscp.masks.budget import Mask
+from onnx_dnscp.training.view import TrainingView
+from onnx_dnscp.units import Units
+
+
+@dataclass(frozen=True)
+class StepState:
+    """What a method may look at after a training step.
+
+    Attributes:
+        step: Steps done, counting this one.
+        num_steps: Steps of the whole phase.
+        mask: (units,) the mask this step was trained with.
+        weights: Stored tensor name to its current value (live; not to be modified).
+        gradients: The same names to this step's gradients with respect to the masked weights.
+    """
+
+    step: int
+    num_steps: int
+    mask: Mask
+    weights: Mapping[str, NDArray[Any]]
+    gradients: Mapping[str, NDArray[Any]]
+
+
+class Method(Protocol):
+    """One way of choosing the units that go."""
+
+    def extend_view(self, view: TrainingView) -> None:
+        """Add parameters, nodes or loss terms to the training view, in place; most methods add nothing."""
+
+    def begin(self, weights: Mapping[str, NDArray[Any]], num_steps: int) -> Mask:
+        """The mask before the first of `num_steps` steps."""
+
+    def after_step(self, state: StepState) -> Mask:
+        """The mask for the next step."""
+
+    def finish(self, weights: Mapping[str, NDArray[Any]], mask: Mask) -> Mask:
+        """The final mask, which meets the target."""
+
+
+@dataclass(frozen=True)
+class MaskEvent:
+    """Units of one group that changed at one step, counted within the group."""
+
+    step: int
+    group: int
+    dropped: tuple[int, ...]
+    recovered: tuple[int, ...]
+
+
+@dataclass
+class MaskHistory:
+    """Every drop and every recovery of a run."""
+
+    events: list[MaskEvent] = field(default_factory=list)
+
+    def record(self, step: int, before: Mask, after: Mask, units: Units) -> None:
+        """Note what changed between two masks."""
+        for group in np.unique(units.group_of[before != after]):
+            own = units.groups[group]
+            was, now = (m[own.first : own.first + own.width] for m in (before, after))
+            dropped, recovered = np.flatnonzero(was & ~now), np.flatnonzero(~was & now)
+            self.events.append(MaskEvent(step, own.id, tuple(map(int, dropped)), tuple(map(int, recovered))))
+
+    @property
+    def num_dropped(self) -> int:
+        """Drops over the whole run; a unit that falls twice counts twice."""
+        return sum(len(event.dropped) for event in self.events)
+
+    @property
+    def num_recovered(self) -> int:
+        """Recoveries over the whole run."""
+        return sum(len(event.recovered) for event in self.events)

@@ -1,0 +1,9 @@
+"""Facts about operators, one file per family; importing this package registers all of them.
+
+An operator is described in one place: how channel ids pass through it (`op_rule`), how counts it bakes into
+attributes or operands shrink (`resize_rule`), and what it costs (`macs_rule`).
+"""
+
+from onnx_dnscp.ops import conv, elementwise, linear, movement, norm, reduce, shape
+
+__all__ = ["conv", "elementwise", "linear", "movement", "norm", "reduce", "shape"]

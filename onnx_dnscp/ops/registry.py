@@ -1,0 +1,190 @@
+"""What an operator rule sees, what it says, and the table of rules.
+
+A rule states facts about one operator; it never walks the graph. Adding an operator means adding one
+function with `@op_rule` (and, where the operator bakes a channel count into an operand or attribute, one
+with `onnx_dnscp.ops.resize.resize_rule`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_dnscp.fields import IdField, axis_rows, on_axis, varying_axes
+from onnx_dnscp.graph import Node
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor as rules see it.
+
+    Attributes:
+        name: Tensor name; empty for an omitted optional operand.
+        shape: Concrete shape of the trace.
+        fields: Id fields, each of the tensor's rank.
+        reason: Why an axis without a field stays whole ("graph input 'x'").
+        constant: Whether it is computed from stored tensors alone.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    fields: tuple[IdField, ...] = ()
+    reason: str = ""
+    constant: bool = False
+
+    def varying(self, axis: int) -> tuple[IdField, ...]:
+        """Fields that vary along `axis`."""
+        return tuple(f for f in self.fields if f.shape[axis] > 1)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A consumer: a weight operand that reads units on an input-channel axis.
+
+    Attributes:
+        operand: Position of the weight among the node's inputs.
+        channel_ids: (input channels,) id of each position of the reduced axis of the activation.
+        weight_ids: Ids in the weight's own slices, broadcastable to the weight operand's shape; united with
+            `channel_ids` position by position. The mask multiplies here.
+    """
+
+    operand: int
+    channel_ids: IdField
+    weight_ids: IdField
+
+
+@dataclass
+class Flow:
+    """What a rule says: the fields of each output, and which ids belong together.
+
+    Attributes:
+        outputs: Fields per node output (missing ones carry none).
+        unions: Broadcastable pairs of id arrays to unite position by position.
+        reads: Weights that read units.
+        writes: Id arrays of output-channel axes of weights, for reports.
+        locks: Ids that must stay, with the reason.
+        reason: Why output axes without a field stay whole; empty passes the inputs' reason on.
+    """
+
+    outputs: list[tuple[IdField, ...]] = field(default_factory=list)
+    unions: list[tuple[IdField, IdField]] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
+    writes: list[IdField] = field(default_factory=list)
+    locks: list[tuple[IdField, str]] = field(default_factory=list)
+    reason: str = ""
+
+    def lock(self, ids: IdField, reason: str) -> None:
+        """Keep `ids` whole."""
+        self.locks.append((ids, reason))
+
+    def channel_vector(self, value: Value, axis: int) -> IdField | None:
+        """One id per position of `axis`, after uniting all that the value's fields say along it.
+
+        Returns None where nothing varies along the axis. Ids that differ along other axes at the same position
+        are united: whoever asks needs whole slices of this axis.
+        """
+        rows = [axis_rows(f, axis) for f in value.varying(axis)]
+        if not rows:
+            return None
+        first = rows[0][:, :1]
+        self.unions += [(first, r) for r in rows if r.size > first.size or r is not rows[0]]
+        return first[:, 0]
+
+    def lock_other_axes(self, value: Value, allowed: tuple[int, ...], reason: str) -> None:
+        """Keep whole every field that varies along an axis not in `allowed`."""
+        for ids in value.fields:
+            if any(axis not in allowed for axis in varying_axes(ids)):
+                self.lock(ids, reason)
+
+    def join_vector(self, ids: IdField | None, parameter: Value | None, axis: int, reason: str) -> None:
+        """Tie a parameter's axis to the channel vector `ids`, or keep it whole where there is none."""
+        if parameter is None:
+            return
+        for own in parameter.varying(axis):
+            if ids is None:
+                self.lock(own, reason)
+            else:
+                self.unions.append((on_axis(ids, axis, own.ndim), own))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A rule's answer when a node's channels must be left whole, with the reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Op:
+    """One node with everything a rule may look at.
+
+    Attributes:
+        inputs: One value per operand; None where an optional operand is omitted.
+        integers: Traced values of the integer operands, by operand position.
+        fresh: Makes new ids of a given shape for positions no stored tensor holds, such as padding.
+    """
+
+    node: Node
+    opset: int
+    inputs: tuple[Value | None, ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+    integers: Mapping[int, NDArray[Any]]
+    fresh: Callable[[tuple[int, ...]], IdField]
+
+    def input(self, position: int) -> Value | None:
+        """The operand at `position`, or None if it is omitted."""
+        return self.inputs[position] if position < len(self.inputs) else None
+
+    def operand(self, position: int) -> Value:
+        """A required operand; the runtime has run the node, so it is there."""
+        value = self.input(position)
+        assert value is not None, f"{self.node} has no operand {position}"
+        return value
+
+    @property
+    def data(self) -> Value:
+        """The first operand."""
+        return self.operand(0)
+
+    def axes(self, attribute: str, operand: int) -> list[int] | None:
+        """An axis list that older opsets keep in an attribute and newer ones in an operand."""
+        if attribute in self.node.attributes:
+            return [int(a) for a in np.atleast_1d(self.node.attributes[attribute])]
+        if operand in self.integers:
+            return [int(a) for a in self.integers[operand].ravel()]
+        return None
+
+
+Rule = Callable[[Op], Flow | Refusal]
+_RULES: dict[tuple[str, str], Rule] = {}
+
+
+def op_rule(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
+    """Register a rule for operators of one domain.
+
+    Raises:
+        ValueError: An operator is registered twice.
+    """
+
+    def register(rule: Rule) -> Rule:
+        for op_type in op_types:
+            if (domain, op_type) in _RULES:
+                raise ValueError(f"operator {domain or 'ai.onnx'}::{op_type} has two rules")
+            _RULES[domain, op_type] = rule
+        return rule
+
+    return register
+
+
+def rule_for(node: Node) -> Rule | None:
+    """The registered rule of a node's operator, or None. Import `onnx_dnscp.ops` first."""
+    return _RULES.get((node.domain, node.op_type))
+
+
+def ruled_operators() -> tuple[tuple[str, str], ...]:
+    """(domain, op type) of every registered rule."""
+    return tuple(sorted(_RULES))

@@ -1,0 +1,129 @@
+"""Channel counts that nodes bake into attributes and integer operands, and how they shrink.
+
+A resize rule states what one node must say once some units are gone. Operators whose counts follow their
+operands by themselves (Concat, Transpose, Add ...) need none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_dnscp.graph import Node
+from onnx_dnscp.units import Units
+
+
+@dataclass(frozen=True)
+class SetAttribute:
+    """Give a node's attribute a new value; None removes the attribute."""
+
+    node: Node
+    name: str
+    value: int | list[int] | None
+
+
+@dataclass(frozen=True)
+class SetOperand:
+    """Make an integer operand of a node read `values` (in the concrete sizes of the trace)."""
+
+    node: Node
+    operand: int
+    values: NDArray[np.int64]
+
+
+Edit = SetAttribute | SetOperand
+
+
+@dataclass(frozen=True)
+class Resize:
+    """One node together with its operands' shapes before and after the removal.
+
+    Attributes:
+        removed: (units,) True for the units that go.
+    """
+
+    node: Node
+    units: Units
+    removed: NDArray[np.bool_]
+
+    def before(self, name: str) -> tuple[int, ...]:
+        """Traced shape of a tensor."""
+        return self.units.trace.shapes[name]
+
+    def after(self, name: str) -> tuple[int, ...]:
+        """Its shape once the units are gone."""
+        return self.units.shape_after(name, self.removed)
+
+    def keep(self, name: str, axis: int) -> NDArray[np.bool_]:
+        """Which positions of a tensor's axis stay."""
+        keep = self.units.axis_keep(name, axis, self.removed)
+        return np.ones(self.before(name)[axis], dtype=bool) if keep is None else keep
+
+    @cached_property
+    def x(self) -> str:
+        """Name of the first operand."""
+        return self.node.inputs[0]
+
+    @cached_property
+    def y(self) -> str:
+        """Name of the first output."""
+        return self.node.outputs[0]
+
+    def has_operand(self, position: int) -> bool:
+        """Whether an optional operand is given."""
+        return position < len(self.node.inputs) and bool(self.node.inputs[position])
+
+    def integers(self, operand: int) -> NDArray[np.int64] | None:
+        """Traced value of an integer operand, if it is given."""
+        if not self.has_operand(operand):
+            return None
+        return np.asarray(self.units.trace.integers[self.node.inputs[operand]], dtype=np.int64)
+
+    def set(self, attribute: str, operand: int, values: list[int]) -> Edit:
+        """Put a list where this node keeps it: in an attribute (older opsets) or an operand."""
+        if attribute in self.node.attributes:
+            return SetAttribute(self.node, attribute, values)
+        return SetOperand(self.node, operand, np.array(values, dtype=np.int64))
+
+
+ResizeRule = Callable[[Resize], list[Edit]]
+_RULES: dict[tuple[str, str], ResizeRule] = {}
+
+
+def resize_rule(*op_types: str, domain: str = "") -> Callable[[ResizeRule], ResizeRule]:
+    """Register how nodes of some operators shrink.
+
+    Raises:
+        ValueError: An operator is registered twice.
+    """
+
+    def register(rule: ResizeRule) -> ResizeRule:
+        for op_type in op_types:
+            if (domain, op_type) in _RULES:
+                raise ValueError(f"operator {domain or 'ai.onnx'}::{op_type} has two resize rules")
+            _RULES[domain, op_type] = rule
+        return rule
+
+    return register
+
+
+def required_edits(units: Units, removed: NDArray[np.bool_]) -> list[Edit]:
+    """Every attribute and integer operand that has to change for this removal."""
+    edits: list[Edit] = []
+    for node in units.graph.nodes:
+        rule = _RULES.get((node.domain, node.op_type))
+        if rule is not None and any(units.fields.get(name) for name in (*node.inputs, *node.outputs)):
+            edits += rule(Resize(node, units, removed))
+    return edits
+
+
+def list_value(op: Resize, attribute: str, operand: int) -> list[int]:
+    """An integer list from an attribute (older opsets) or an operand; empty if neither is given."""
+    if attribute in op.node.attributes:
+        return [int(v) for v in np.atleast_1d(op.node.attributes[attribute])]
+    values = op.integers(operand)
+    return [] if values is None else [int(v) for v in values.ravel()]

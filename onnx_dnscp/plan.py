@@ -1,0 +1,157 @@
+"""Stage 5, plan: which units go, as a JSON file that anybody can write, read and check from outside."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from onnx_dnscp.errors import UsageError
+from onnx_dnscp.units import Units
+
+PLAN_FORMAT: Literal["onnx-dnscp-plan/1"] = "onnx-dnscp-plan/1"
+
+
+class PlanSlice(BaseModel):
+    """What removing units does to one axis of one stored tensor."""
+
+    model_config = ConfigDict(extra="forbid")
+    tensor: str
+    axis: int
+    indices: dict[int, list[int]] = Field(description="removed unit of the group to its positions on this axis")
+
+
+class PlanGroup(BaseModel):
+    """The removed units of one group."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: int
+    width: int
+    removed: list[int] = Field(description="removed units, 0 .. width-1 within the group")
+    slices: list[PlanSlice] = []
+
+
+class PlanConsumer(BaseModel):
+    """Input channels of one consumer that the removal silences."""
+
+    model_config = ConfigDict(extra="forbid")
+    weight: str
+    input_channels: list[int]
+
+
+class Plan(BaseModel):
+    """The contract between discovery, selection and surgery; see DESIGN section 2 for the file format."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: Literal["onnx-dnscp-plan/1"] = PLAN_FORMAT
+    model_sha256: str
+    groups: list[PlanGroup]
+    consumers: dict[str, PlanConsumer] = {}
+
+
+def make_plan(units: Units, removed: NDArray[np.bool_], model_sha256: str) -> Plan:
+    """The plan that removes some units.
+
+    Args:
+        units: What discovery found.
+        removed: (units,) True for the units that go.
+        model_sha256: Hash of the model file the plan is for.
+    """
+    slices: defaultdict[int, defaultdict[tuple[str, int], dict[int, list[int]]]]
+    slices = defaultdict(lambda: defaultdict(dict))
+    for index in np.flatnonzero(removed[units.slices.unit]):
+        unit = int(units.slices.unit[index])
+        group = units.groups[units.group_of[unit]]
+        place = units.slices.axes[units.slices.axis_index[index]]
+        slices[group.id][place].setdefault(unit - group.first, []).append(int(units.slices.position[index]))
+    groups = [
+        PlanGroup(
+            id=g.id,
+            width=g.width,
+            removed=[int(u) for u in np.flatnonzero(removed[g.first : g.first + g.width])],
+            slices=[PlanSlice(tensor=t, axis=a, indices=i) for (t, a), i in slices[g.id].items()],
+        )
+        for g in units.groups
+    ]
+    gone = np.append(removed, False)  # FIXED = -1 picks the appended False
+    consumers = {
+        c.node: PlanConsumer(weight=c.weight, input_channels=[int(i) for i in np.flatnonzero(gone[c.channel_units])])
+        for c in units.consumers
+        if gone[c.channel_units].any()
+    }
+    return Plan(model_sha256=model_sha256, groups=groups, consumers=consumers)
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan file.
+
+    Raises:
+        UsageError: It cannot be read, is not JSON, or does not follow the format.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read the plan {str(path)!r}: {getattr(error, 'strerror', None) or error}.") from error
+    try:
+        return Plan.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the top level"
+        raise UsageError(f"{str(path)!r} is not a valid plan: at {where}: {first['msg']}.") from error
+
+
+def removed_units(plan: Plan, units: Units, model_sha256: str) -> NDArray[np.bool_]:
+    """Turn a plan back into units, after checking that it belongs to this model and is complete.
+
+    Returns:
+        (units,) True for the units that go.
+
+    Raises:
+        UsageError: The plan is for another model, or names groups, channels or slices the model does not have.
+    """
+    if plan.model_sha256 != model_sha256:
+        raise UsageError(
+            f"The plan is for another model: it names sha256 {plan.model_sha256[:12]}..., this file has "
+            f"{model_sha256[:12]}...; make a plan from this file with 'onnx-dnscp prune --plan-out'."
+        )
+    removed = np.zeros(units.num_units, dtype=bool)
+    for entry in plan.groups:
+        if not 0 <= entry.id < len(units.groups):
+            raise UsageError(f"The plan names group {entry.id}; the model has groups 0 to {len(units.groups) - 1}.")
+        group = units.groups[entry.id]
+        if entry.width != group.width:
+            raise UsageError(f"Group {entry.id} of the plan has width {entry.width}; in the model it is {group.width}.")
+        for unit in entry.removed:
+            if not 0 <= unit < group.width:
+                raise UsageError(f"Group {entry.id} of the plan removes channel {unit}; it has 0 to {group.width - 1}.")
+            removed[group.first + unit] = True
+    expected = make_plan(units, removed, model_sha256)
+    _check_slices(plan, expected)
+    return removed
+
+
+def _check_slices(plan: Plan, expected: Plan) -> None:
+    """Slices and consumers are what the removed units mean; a plan that says otherwise is not trusted."""
+    by_id = {group.id: group for group in expected.groups}
+    for entry in plan.groups:
+        wanted = {(s.tensor, s.axis): s.indices for s in by_id[entry.id].slices}
+        for given in entry.slices:
+            indices = {unit: sorted(at) for unit, at in given.indices.items()}
+            if wanted.get((given.tensor, given.axis)) != indices:
+                raise UsageError(
+                    f"Group {entry.id} of the plan gives slices of {given.tensor!r} axis {given.axis} that do not "
+                    "match the channels it removes; leave 'slices' out or make the plan again."
+                )
+        if entry.slices and len(entry.slices) != len(wanted):
+            raise UsageError(f"Group {entry.id} of the plan leaves out tensors that its channels run through.")
+    for name, consumer in plan.consumers.items():
+        known = expected.consumers.get(name)
+        if known is None or sorted(consumer.input_channels) != known.input_channels:
+            raise UsageError(
+                f"The plan's consumer {name!r} lists input channels that do not match the channels its groups remove; "
+                "leave 'consumers' out or make the plan again."
+            )

@@ -1,0 +1,114 @@
+"""The border to ONNX Runtime: sessions, and which of its packages is installed.
+
+`onnxruntime`, `onnxruntime-training` and `onnxruntime-training-cpu` install the same import package
+and overwrite each other, so what is there has to be asked for and not assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from onnx_dnscp.errors import ModelError
+
+MAX_OPSET = 21  # newest default-domain opset that onnxruntime 1.19 runs and trains
+MAX_IR_VERSION = 10  # newest IR version that onnxruntime 1.19 reads
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-training", "onnxruntime-training-cpu")
+_SILENT = 4  # onnxruntime's log level "fatal only": its messages reach the user as our errors
+
+
+def installed_packages() -> list[str]:
+    """Names of the installed distributions that provide the `onnxruntime` import package."""
+    found = {str(d.metadata["Name"]).lower() for d in metadata.distributions() if d.metadata["Name"]}
+    return [name for name in PACKAGES if name in found]
+
+
+def can_train() -> bool:
+    """Whether the installed ONNX Runtime can build gradient graphs."""
+    from onnxruntime.capi import _pybind_state
+
+    return hasattr(_pybind_state, "GradientGraphBuilder")
+
+
+def default_opset(model: onnx.ModelProto) -> int:
+    """Version of the default operator set that `model` imports (1 if it names none)."""
+    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+
+
+def working_copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model with the same meaning that the installed runtime can load.
+
+    The argument comes back unchanged when its opset and IR version are already in range. The copy is
+    for running only; what is saved keeps the file's own opset and IR version.
+    """
+    if default_opset(model) <= MAX_OPSET and model.ir_version <= MAX_IR_VERSION:
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if default_opset(model) > MAX_OPSET:
+        try:
+            copy = onnx.version_converter.convert_version(copy, MAX_OPSET)
+        except Exception as error:
+            raise ModelError(
+                f"The model uses opset {default_opset(model)}, ONNX Runtime {ort.__version__} runs up to "
+                f"{MAX_OPSET}, and converting a working copy failed: {first_line(error)}. "
+                f"Export the model with opset {MAX_OPSET} or lower."
+            ) from error
+    copy.ir_version = min(copy.ir_version, MAX_IR_VERSION)
+    return copy
+
+
+def first_line(error: BaseException) -> str:
+    """First non-empty line of an error's text, without a final full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+class Session:
+    """One inference session on the CPU that reports failures as `ModelError`.
+
+    Args:
+        model: The graph to run; converted first if the runtime is too old for it.
+        threads: Threads inside one operator; 0 leaves the choice to the runtime.
+        optimize: Whether the runtime may rewrite the graph.
+        what: How messages call this model.
+
+    Raises:
+        ModelError: The runtime refuses the graph.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, *, threads: int = 0, optimize: bool = True, what: str = "The model"
+    ) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = _SILENT
+        options.intra_op_num_threads = threads
+        levels = ort.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+        self._what = what
+        serialized = working_copy(model).SerializeToString()
+        try:
+            self._session = ort.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's exception classes share no public base
+            raise ModelError(f"{what} cannot be loaded by ONNX Runtime: {first_line(error)}.") from error
+        self.input_names = [i.name for i in self._session.get_inputs()]
+        self.output_types = {o.name: str(o.type) for o in self._session.get_outputs()}
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Return the named outputs (all by default) for one set of inputs.
+
+        Raises:
+            ModelError: The runtime stops with an error.
+        """
+        names = list(self.output_types) if outputs is None else list(outputs)
+        try:
+            results = self._session.run(names, dict(feeds))
+        except Exception as error:
+            raise ModelError(f"{self._what} cannot be run by ONNX Runtime: {first_line(error)}.") from error
+        return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}

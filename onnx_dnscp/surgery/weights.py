@@ -1,0 +1,51 @@
+"""Read and write stored tensors of a ModelProto by name, wherever they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+
+def stored_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """(name, tensor) of every initializer and every `Constant` node's tensor, in place."""
+    for tensor in model.graph.initializer:
+        yield tensor.name, tensor
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    yield node.output[0], attribute.t
+
+
+def copy_with_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+    """A copy of `model` in which the named tensors hold other values (and maybe other shapes).
+
+    Each tensor keeps its name, element type and documentation.
+
+    Raises:
+        KeyError: `weights` names a tensor that the model does not store.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    left = set(weights)
+    for name, tensor in stored_tensors(result):
+        if name in weights:
+            set_tensor(tensor, weights[name])
+            left.discard(name)
+    if left:
+        raise KeyError(f"the model stores no tensor named {sorted(left)}")
+    return result
+
+
+def set_tensor(tensor: onnx.TensorProto, values: NDArray[Any]) -> None:
+    """Put `values` into `tensor` in place, converted to the tensor's own element type."""
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    fresh = numpy_helper.from_array(np.asarray(values, dtype=dtype, order="C"), tensor.name)
+    fresh.data_type = tensor.data_type
+    fresh.doc_string = tensor.doc_string
+    tensor.CopyFrom(fresh)

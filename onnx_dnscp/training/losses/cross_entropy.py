@@ -1,0 +1,40 @@
+"""Cross-entropy with class labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from onnx_dnscp.data.batch import Batch
+from onnx_dnscp.errors import DataError
+from onnx_dnscp.training.view import LOSS, TrainingView
+
+LABELS = "dnscp//labels"
+
+
+class CrossEntropy:
+    """Mean of -log softmax(logits)[label], on the first output before a final Softmax.
+
+    Args:
+        logits_shape: Shape of that output, (batch, classes, ...).
+    """
+
+    name = "cross-entropy"
+
+    def __init__(self, logits_shape: tuple[int, ...]) -> None:
+        self._shape = logits_shape
+
+    def attach(self, view: TrainingView) -> None:
+        """Add `SoftmaxCrossEntropyLoss`."""
+        logits = next(iter(view.taps.values()))
+        view.add_input(LABELS, TensorProto.INT64, (self._shape[0], *self._shape[2:]))
+        view.add_node("SoftmaxCrossEntropyLoss", [logits, LABELS], LOSS, reduction="mean")
+
+    def feeds(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """The labels as int64."""
+        if batch.labels is None:
+            raise DataError("The cross-entropy loss needs labels, and the data has none; use --loss distill.")
+        return {LABELS: np.asarray(batch.labels, dtype=np.int64)}

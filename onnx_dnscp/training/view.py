@@ -1,0 +1,170 @@
+"""The training view: a copy of the model, arranged so that it can be trained, with masks on its consumers.
+
+Weight names map one to one to the original's, so trained values flow back by name; nothing else of the view
+ever reaches a saved file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx_dnscp.graph import Graph, read_graph
+from onnx_dnscp.taps import output_taps
+from onnx_dnscp.training.passes.auto_pad import make_pads_explicit
+from onnx_dnscp.training.passes.batch_norm import BatchNormMode, freeze_batch_norm, train_batch_norm
+from onnx_dnscp.training.passes.constants import lift_constants
+from onnx_dnscp.training.passes.dropout import drop_dropout
+from onnx_dnscp.training.passes.names import name_nodes
+from onnx_dnscp.training.passes.opset import to_trainable_opset
+from onnx_dnscp.training.passes.static_shapes import fix_input_shapes
+from onnx_dnscp.units import Units
+
+MASK_INPUT = "dnscp//mask"
+LOSS = "dnscp//loss"
+
+# Operands that hold weights to learn, per operator. Other stored tensors (input normalisation, shapes, anchors) stay.
+LEARNED_OPERANDS: Mapping[str, tuple[int, ...]] = {
+    "Conv": (1, 2),
+    "ConvTranspose": (1, 2),
+    "Gemm": (1, 2),
+    "MatMul": (0, 1),
+    "BatchNormalization": (1, 2),
+}
+
+
+@dataclass
+class TrainingView:
+    """A forward graph on its way to a training graph. Passes, losses and methods edit it in place.
+
+    Attributes:
+        model: The graph; its outputs are the loss and the new running statistics.
+        trainable: Stored tensors that learn, in graph order.
+        statistics: Running statistic of batch norm to the graph output with its next value.
+        masks: Names of the mask tensors that weights are multiplied with.
+        taps: Original output to the tensor that losses look at.
+        shapes: Concrete shape of each graph input of the original model.
+        values: Start value of every tensor that is fed as an input instead of stored: trainable and statistics.
+        num_units: Units in the mask vector, 0 without masks.
+    """
+
+    model: onnx.ModelProto
+    trainable: list[str]
+    statistics: dict[str, str]
+    taps: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+    values: dict[str, NDArray[Any]]
+    masks: list[str] = field(default_factory=list)
+    num_units: int = 0
+
+    def add_input(self, name: str, element_type: int, shape: tuple[int, ...]) -> None:
+        """Declare one more tensor that every step feeds."""
+        self.model.graph.input.append(helper.make_tensor_value_info(name, element_type, shape))
+
+    def add_constant(self, name: str, values: NDArray[Any]) -> str:
+        """Store a constant and return its name."""
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
+        return name
+
+    def add_node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Append a node with one output and return that output's name."""
+        self.model.graph.node.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
+        return output
+
+
+def build_view(
+    model: onnx.ModelProto,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    units: Units | None = None,
+    batch_norm: BatchNormMode = "train",
+) -> TrainingView:
+    """Arrange a copy of `model` for training.
+
+    Args:
+        model: The original or pruned model; not modified.
+        shapes: Concrete shape of every graph input, batch first.
+        units: If given, a mask vector of one value per unit multiplies their consumers' input channels.
+        batch_norm: "train" normalises by the batch and updates running statistics; "frozen" keeps them.
+
+    Raises:
+        ModelError: The opset cannot be converted.
+    """
+    copy = to_trainable_opset(model)
+    lift_constants(copy)
+    fix_input_shapes(copy, shapes)
+    drop_dropout(copy)
+    make_pads_explicit(copy)
+    graph = read_graph(copy)
+    taps, trainable = output_taps(graph), _learned_tensors(graph)
+    if batch_norm == "train":
+        statistics = train_batch_norm(copy)
+    else:
+        freeze_batch_norm(copy)
+        statistics = {}
+    fed = {name: np.array(graph.stored[name]) for name in (*trainable, *statistics)}
+    _feed(copy, set(fed))
+    view = TrainingView(copy, trainable, statistics, taps, dict(shapes), fed)
+    if units is not None:
+        _insert_masks(view, units)
+    name_nodes(copy)
+    del copy.graph.output[:]
+    copy.graph.output.extend(
+        helper.make_tensor_value_info(new, TensorProto.FLOAT, fed[old].shape) for old, new in statistics.items()
+    )
+    return view
+
+
+def _learned_tensors(graph: Graph) -> list[str]:
+    names: dict[str, None] = {}
+    for node in graph.nodes:
+        operands = LEARNED_OPERANDS.get(node.op_type, ()) if not node.domain else ()
+        if node.op_type == "Add" and any(_is_product(graph, name) for name in node.inputs):
+            operands = (0, 1)  # a bias that the exporter wrote apart from its product
+        for position in operands:
+            if position < len(node.inputs):
+                name = graph.stored_source(node.inputs[position])
+                if name is not None and graph.stored[name].dtype == np.float32:
+                    names[name] = None
+    return list(names)
+
+
+def _is_product(graph: Graph, name: str) -> bool:
+    node = graph.producer.get(name)
+    return node is not None and node.op_type in ("MatMul", "Conv", "ConvTranspose")
+
+
+def _feed(model: onnx.ModelProto, names: set[str]) -> None:
+    """Turn initializers into graph inputs, so that the training graph reads them from outside."""
+    graph = model.graph
+    declared = {i.name for i in graph.input}
+    for tensor in [t for t in graph.initializer if t.name in names]:
+        if tensor.name not in declared:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        graph.initializer.remove(tensor)
+
+
+def _insert_masks(view: TrainingView, units: Units) -> None:
+    """One vector for the whole network, gathered into the shape each consumer needs, then `Mul(W, T)`.
+
+    The vector has one element more than there are units: it is always 1, and FIXED channels read it.
+    """
+    graph = view.model.graph
+    view.num_units = units.num_units
+    view.add_input(MASK_INPUT, TensorProto.FLOAT, (units.num_units + 1,))
+    for number, consumer in enumerate(units.consumers):
+        position, node = next((i, n) for i, n in enumerate(graph.node) if consumer.output in n.output)
+        indices = np.where(consumer.operand_units < 0, units.num_units, consumer.operand_units).astype(np.int64)
+        index_name = view.add_constant(f"dnscp//units/{number}", indices)
+        mask, masked = f"dnscp//mask/{number}", f"dnscp//masked/{number}"
+        weight = node.input[consumer.operand]
+        node.input[consumer.operand] = masked
+        graph.node.insert(position, helper.make_node("Mul", [weight, mask], [masked], name=masked))
+        graph.node.insert(position, helper.make_node("Gather", [MASK_INPUT, index_name], [mask], name=mask))
+        view.masks.append(mask)

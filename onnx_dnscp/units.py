@@ -1,0 +1,138 @@
+"""The result of discovery: units, groups, consumers, and what is locked and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_dnscp.graph import Graph
+from onnx_dnscp.trace import Trace
+
+FIXED = -1  # stands where a position belongs to no prunable unit
+
+UnitField = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that run through the same set of tensor axes.
+
+    Attributes:
+        id: Position among the groups.
+        first: Number of its first unit; units `first .. first + width - 1` belong to it.
+        width: Number of units.
+        axes: (stored tensor, axis) pairs its units occupy.
+        consumers: Labels of the nodes whose weights read its units.
+        producers: Labels of the nodes whose weights make its units.
+    """
+
+    id: int
+    first: int
+    width: int
+    axes: tuple[tuple[str, int], ...]
+    consumers: tuple[str, ...]
+    producers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A weight operand that reads units on an input-channel axis.
+
+    Attributes:
+        node: The node's label.
+        output: Name of the node's first output, which identifies it in every form of the graph.
+        operand: Position of the weight among the node's inputs.
+        weight: Stored tensor behind the operand.
+        axis: Axis of the stored tensor that is read.
+        channel_units: (input channels of the activation,) unit of each, or FIXED.
+        operand_units: Units broadcastable to the operand's shape, or FIXED; the mask multiplies here.
+        stored_units: (size of `axis`,) unit of each slice of the stored tensor, or FIXED.
+    """
+
+    node: str
+    output: str
+    operand: int
+    weight: str
+    axis: int
+    channel_units: UnitField
+    operand_units: UnitField
+    stored_units: UnitField
+
+
+@dataclass(frozen=True)
+class Locked:
+    """Channels that must stay, together, and every reason."""
+
+    width: int
+    tensors: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Slices:
+    """All slices of stored tensors that belong to units, as parallel arrays.
+
+    Attributes:
+        axes: (stored tensor, axis) that `axis_index` counts.
+        axis_index: Which pair each slice lies on.
+        position: Index along that axis.
+        unit: The unit it belongs to.
+    """
+
+    axes: tuple[tuple[str, int], ...]
+    axis_index: NDArray[np.int64]
+    position: NDArray[np.int64]
+    unit: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Units:
+    """Everything discovery found in one model.
+
+    Attributes:
+        fields: Tensor name to its unit fields (FIXED or a unit number), each varying along one axis at most.
+    """
+
+    graph: Graph
+    trace: Trace
+    groups: tuple[Group, ...]
+    consumers: tuple[Consumer, ...]
+    locked: tuple[Locked, ...]
+    slices: Slices
+    fields: Mapping[str, tuple[UnitField, ...]]
+
+    @property
+    def num_units(self) -> int:
+        """Number of prunable units."""
+        return sum(g.width for g in self.groups)
+
+    @cached_property
+    def group_of(self) -> NDArray[np.int64]:
+        """(units,) group of each unit."""
+        return np.repeat(np.arange(len(self.groups)), [g.width for g in self.groups])
+
+    def axis_keep(self, name: str, axis: int, removed: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        """Which positions of a tensor's axis stay, or None where no unit lies on it.
+
+        Args:
+            name: Any tensor of the graph.
+            axis: Axis of that tensor.
+            removed: (units,) True for the units that go.
+        """
+        keep: NDArray[np.bool_] | None = None
+        for units in self.fields.get(name, ()):
+            if units.shape[axis] > 1:
+                stays = ~np.append(removed, False)[units.reshape(-1)]  # FIXED = -1 picks the appended False
+                keep = stays if keep is None else keep & stays
+        return keep
+
+    def shape_after(self, name: str, removed: NDArray[np.bool_]) -> tuple[int, ...]:
+        """Shape of a tensor in the trace once the removed units are gone."""
+        keeps = [self.axis_keep(name, axis, removed) for axis in range(len(self.trace.shapes[name]))]
+        return tuple(
+            size if keep is None else int(keep.sum()) for size, keep in zip(self.trace.shapes[name], keeps, strict=True)
+        )
