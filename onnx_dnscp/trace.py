@@ -8,7 +8,7 @@ is then the authority on what each operator does. Float activations are not kept
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -41,6 +41,10 @@ class Trace:
     shapes: Mapping[str, tuple[int, ...]]
     integers: Mapping[str, NDArray[Any]]
     batch: int
+
+    def shapes_of(self, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Shapes of some tensors."""
+        return {name: self.shapes[name] for name in names}
 
 
 def trace(graph: Graph) -> Trace:

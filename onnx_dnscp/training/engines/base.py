@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -34,4 +34,8 @@ class Engine(Protocol):
         """
 
 
-EngineFactory = Callable[[TrainingView], Engine]
+class EngineFactory(Protocol):
+    """Makes an engine for a view."""
+
+    def __call__(self, view: TrainingView, *, threads: int) -> Engine:
+        """An engine whose operators run on `threads` threads; 0 leaves the choice to it."""

@@ -1,0 +1,255 @@
+"""The command line: options to function calls, results to tables or JSON, errors to exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from pydantic import BaseModel, ValidationError
+
+from onnx_dnscp import console
+from onnx_dnscp.commands.apply import apply
+from onnx_dnscp.commands.compare import compare
+from onnx_dnscp.commands.evaluate import evaluate
+from onnx_dnscp.commands.inspect import inspect
+from onnx_dnscp.commands.prune import prune
+from onnx_dnscp.costs import METRICS
+from onnx_dnscp.data.preprocess import Preprocess
+from onnx_dnscp.errors import PruneError
+from onnx_dnscp.options import DEFAULT_LEARNING_RATES, PruneOptions
+from onnx_dnscp.runtime import first_line, installed_packages
+
+EXIT_BUG = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
+
+
+class _Numbers(click.ParamType[tuple[float, ...]]):
+    """Comma-separated numbers."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a comma-separated list of numbers, such as 0.485,0.456,0.406", param, ctx)
+
+
+def _preprocess_options(command: Command) -> Command:
+    """The options that say how samples are prepared."""
+    for option in (
+        click.option("--scale", type=float, help="Factor on raw values [default: 1/255 for images, 1 for arrays]."),
+        click.option("--mean", type=_Numbers(), default="0", show_default=True, help="Subtracted per channel."),
+        click.option("--std", type=_Numbers(), default="1", show_default=True, help="Divided by, per channel."),
+        click.option("--size", type=(int, int), help="Height and width of images [default: the model's]."),
+        click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Where the model wants channels."),
+        click.option("--channels", type=click.Choice(["rgb", "bgr", "gray"]), default="rgb", show_default=True,
+                     help="Channel order of images."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _take_preprocess(values: dict[str, Any]) -> Preprocess:
+    return Preprocess(**{name: values.pop(name) for name in ("scale", "mean", "std", "size", "layout", "channels")})
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+
+
+def _show(result: BaseModel, as_json: bool, table: Callable[[Any], None]) -> None:
+    if as_json:
+        click.echo(result.model_dump_json(indent=1))
+    else:
+        table(result)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="onnx-dnscp")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    """Prune the channels of an ONNX network while it learns (DNS-CP)."""
+    console.send_log_to_stderr()
+    runtimes = installed_packages()
+    if len(runtimes) > 1:
+        logging.getLogger("onnx_dnscp").warning(
+            "warning: %s are installed and overwrite each other; keep one", " and ".join(runtimes)
+        )
+
+
+@cli.command("inspect")
+@click.argument("model", type=_PATH)
+@_json_option
+def inspect_command(model: Path, as_json: bool) -> None:
+    """Show what can be pruned in MODEL, what cannot, and why."""
+    _show(inspect(model), as_json, console.show_inspection)
+
+
+@cli.command("prune")
+@click.argument("model", type=_PATH)
+@click.option("-o", "--output", type=_PATH, help="Where to save [default: <stem>.pruned.onnx beside MODEL].")
+@click.option(
+    "--ratio", type=click.FloatRange(0, 1, max_open=True), default=0.5, show_default=True, help="Share to remove."
+)
+@click.option(
+    "--metric", type=click.Choice(METRICS), default="channels", show_default=True, help="What the ratio counts."
+)
+@click.option("--data", type=_PATH, help="Training samples: .npz or a folder of class folders.")
+@click.option("--test-data", type=_PATH, help="Samples for the accuracy in the report.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Passes over the data while channels fall and come back.",
+)
+@click.option(
+    "--finetune-epochs", type=click.IntRange(min=0), default=5, show_default=True, help="Passes after surgery."
+)
+@click.option("--no-train", is_flag=True, help="Prune at once by the weights alone; needs no data.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--optimizer", type=click.Choice(list(DEFAULT_LEARNING_RATES)), default="sgd", show_default=True)
+@click.option(
+    "--lr",
+    "learning_rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Learning rate at the start of each phase [default: 0.01 for sgd, 0.001 for adamw].",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["auto", "cross-entropy", "distill"]),
+    default="auto",
+    show_default=True,
+    help="auto: cross-entropy with labels, self-distillation without.",
+)
+@click.option(
+    "--batch-norm",
+    type=click.Choice(["auto", "train", "frozen"]),
+    default="auto",
+    show_default=True,
+    help="Whether batch norm follows the training data.",
+)
+@click.option(
+    "--c-rate",
+    type=click.FloatRange(0, 3),
+    default=0.1,
+    show_default=True,
+    help="Half width of the band between dropping and recovering, in layer deviations.",
+)
+@click.option(
+    "--gamma",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-4,
+    show_default=True,
+    help="How fast mask updates become rarer.",
+)
+@click.option(
+    "--power",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Exponent of that decay.",
+)
+@click.option("--plan-out", type=_PATH, help="Write the plan (which channels went) to this file.")
+@click.option("--run-dir", type=_PATH, help="Folder for the run's record.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Of ONNX Runtime [default: its choice].")
+@_preprocess_options
+@_json_option
+def prune_command(
+    model: Path, output: Path | None, plan_out: Path | None, run_dir: Path | None, as_json: bool, **values: Any
+) -> None:  # fmt: skip
+    """Make MODEL smaller and faster, and save the result once it is verified."""
+    preprocess = _take_preprocess(values)
+    options = PruneOptions(train=not values.pop("no_train"), preprocess=preprocess, **values)
+    with console.progress_listener() as listener:
+        report = prune(model, output, plan_out=plan_out, run_dir=run_dir, listener=listener, options=options)
+    _show(report, as_json, console.show_prune)
+
+
+@cli.command("apply")
+@click.argument("model", type=_PATH)
+@click.argument("plan", type=_PATH)
+@click.option("-o", "--output", type=_PATH, help="Where to save [default: <stem>.pruned.onnx beside MODEL].")
+@_json_option
+def apply_command(model: Path, plan: Path, output: Path | None, as_json: bool) -> None:
+    """Cut the channels that PLAN removes out of MODEL."""
+    _show(apply(model, plan, output), as_json, console.show_apply)
+
+
+@cli.command("evaluate")
+@click.argument("model", type=_PATH)
+@click.option("--data", type=_PATH, required=True, help="Samples: .npz or a folder of class folders.")
+@click.option("--reference", type=_PATH, help="Count agreement with this model.")
+@click.option("--limit", type=click.IntRange(min=1), help="Look at the first samples only.")
+@_preprocess_options
+@_json_option
+def evaluate_command(
+    model: Path, data: Path, reference: Path | None, limit: int | None, as_json: bool, **values: Any
+) -> None:
+    """Measure accuracy, loss and agreement of MODEL."""
+    preprocess = _take_preprocess(values)
+    result = evaluate(model, data, reference=reference, preprocess=preprocess, limit=limit)
+    _show(result, as_json, console.show_evaluation)
+
+
+@cli.command("compare")
+@click.argument("first", type=_PATH)
+@click.argument("second", type=_PATH)
+@click.option("--data", type=_PATH, help="Compare accuracy on these samples too.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Of ONNX Runtime [default: its choice].")
+@_preprocess_options
+@_json_option
+def compare_command(first: Path, second: Path, data: Path | None, threads: int, as_json: bool, **values: Any) -> None:
+    """Show FIRST and SECOND side by side: params, MACs, size, latency, outputs."""
+    preprocess = _take_preprocess(values)
+    _show(compare(first, second, data=data, preprocess=preprocess, threads=threads), as_json, console.show_comparison)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = cli.main(args=arguments, prog_name="onnx-dnscp", standalone_mode=False)
+        return result if isinstance(result, int) else 0  # click hands back --help's exit code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("Interrupted; no model was written.", EXIT_INTERRUPTED)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return _fail(f"Option {'.'.join(str(p) for p in first['loc'])}: {first['msg']}.", EXIT_USAGE)
+    except PruneError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(str(error), error.exit_code)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(
+            f"Unexpected {type(error).__name__}: {first_line(error)}. This is a bug; run with 'onnx-dnscp --debug ...' "
+            "and report what it prints.",
+            EXIT_BUG,
+        )
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"Error: {message}", err=True)
+    return code

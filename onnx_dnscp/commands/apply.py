@@ -1,0 +1,68 @@
+"""`apply`: surgery only, from a plan made by anybody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from onnx_dnscp.commands.facts import ModelFacts, describe
+from onnx_dnscp.commands.samples import verification_batches
+from onnx_dnscp.commands.saving import output_path, save, serialize
+from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.graph import read_graph
+from onnx_dnscp.load import load_model
+from onnx_dnscp.plan import Plan, read_plan, removed_units
+from onnx_dnscp.surgery.apply import apply_cuts
+from onnx_dnscp.surgery.cuts import plan_cuts
+from onnx_dnscp.surgery.masked import mask_model
+from onnx_dnscp.trace import trace
+from onnx_dnscp.verify import verify
+
+
+class ApplyReport(BaseModel):
+    """What applying a plan did."""
+
+    model: str
+    output: str
+    removed_channels: int
+    before: ModelFacts
+    after: ModelFacts
+    max_relative_error: float
+    tolerance: float
+
+
+def apply(model: str | Path, plan: str | Path | Plan, output: str | Path | None = None) -> ApplyReport:
+    """Cut the channels that a plan removes, verify against the masked original, and save.
+
+    Args:
+        model: The ONNX file the plan was made for.
+        plan: A plan file or a `Plan`.
+        output: Where to save; `<stem>.pruned.onnx` beside the model by default.
+
+    Raises:
+        ModelError: The model cannot be read or run.
+        UsageError: The plan is invalid or for another model, or the output cannot be written.
+        RequestError: The plan would empty a group.
+        VerificationError: The result does not compute what the masked model computes; nothing is saved.
+    """
+    loaded = load_model(model)
+    target = output_path(loaded.path, output)
+    parsed = plan if isinstance(plan, Plan) else read_plan(plan)
+    units = discover(loaded)
+    removed = removed_units(parsed, units, loaded.sha256)
+    pruned = apply_cuts(loaded.proto, units, plan_cuts(units, removed))
+    masked = mask_model(loaded.proto, units, removed)
+    checked = verify(pruned, masked, verification_batches(units.graph, units.trace, None))
+    content = serialize(pruned)
+    save(target, content)
+    graph = read_graph(pruned)
+    return ApplyReport(
+        model=str(loaded.path),
+        output=str(target),
+        removed_channels=int(removed.sum()),
+        before=describe(units.graph, units.trace, loaded.size),
+        after=describe(graph, trace(graph), len(content)),
+        max_relative_error=checked.max_relative_error,
+        tolerance=checked.tolerance,
+    )

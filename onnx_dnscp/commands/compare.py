@@ -1,0 +1,98 @@
+"""`compare`: two models side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+
+from onnx_dnscp.commands.facts import ModelFacts, describe
+from onnx_dnscp.commands.samples import one_call
+from onnx_dnscp.data.open import open_dataset
+from onnx_dnscp.data.preprocess import Preprocess
+from onnx_dnscp.errors import UsageError
+from onnx_dnscp.evaluation import class_output, evaluate_model
+from onnx_dnscp.graph import Graph, read_graph
+from onnx_dnscp.latency import latencies
+from onnx_dnscp.load import LoadedModel, load_model
+from onnx_dnscp.runtime import Session
+from onnx_dnscp.trace import Trace, random_inputs, trace
+from onnx_dnscp.verify import relative_error
+
+
+class Comparison(BaseModel):
+    """Two models side by side.
+
+    Attributes:
+        speedup: Latency of the first over latency of the second.
+        max_relative_difference: Largest difference of an output element, relative to the first model's largest
+            magnitude in that output; None if the outputs differ in name or shape.
+    """
+
+    first: str
+    second: str
+    facts: tuple[ModelFacts, ModelFacts]
+    speedup: float
+    max_relative_difference: float | None
+
+
+def compare(
+    first: str | Path,
+    second: str | Path,
+    *,
+    data: str | Path | None = None,
+    preprocess: Preprocess | None = None,
+    threads: int = 0,
+) -> Comparison:
+    """Params, MACs, file size, latency and outputs of two models.
+
+    Args:
+        first: An ONNX file, usually the original.
+        second: An ONNX file with the same inputs, usually the pruned one.
+        data: Real samples to compare outputs and accuracy on; random inputs otherwise.
+        preprocess: How to prepare samples.
+        threads: Threads for the latency; 0 leaves the choice to ONNX Runtime.
+
+    Raises:
+        ModelError: A model cannot be read or run.
+        DataError: The data cannot be read or does not fit.
+        UsageError: The models have different inputs.
+    """
+    models = [load_model(first), load_model(second)]
+    graphs = [read_graph(m.proto) for m in models]
+    if set(graphs[0].inputs) != set(graphs[1].inputs):
+        raise UsageError(
+            f"The models have different inputs ({', '.join(graphs[0].inputs)} and {', '.join(graphs[1].inputs)}), so "
+            "they cannot be compared."
+        )
+    traces = [trace(g) for g in graphs]
+    facts = [describe(g, t, m.size) for g, t, m in zip(graphs, traces, models, strict=True)]
+    dataset = None
+    if data is not None:
+        scores = class_output(graphs[0], dict(traces[0].shapes))
+        dataset = open_dataset(data, graphs[0], preprocess or Preprocess(), scores[1] if scores else None)
+        for i in range(2):
+            own = class_output(graphs[i], dict(traces[i].shapes))
+            facts[i].accuracy = evaluate_model(models[i].proto, dataset, own).accuracy
+    feeds = one_call(graphs[0], traces[0], dataset)
+    seconds = latencies([m.proto for m in models], feeds, threads)
+    for known, measured in zip(facts, seconds, strict=True):
+        known.latency_ms = 1000 * measured
+    return Comparison(
+        first=str(first),
+        second=str(second),
+        facts=(facts[0], facts[1]),
+        speedup=seconds[0] / seconds[1],
+        max_relative_difference=_output_difference(models, graphs, traces[0]),
+    )
+
+
+def _output_difference(models: list[LoadedModel], graphs: list[Graph], seen: Trace) -> float | None:
+    if graphs[0].outputs != graphs[1].outputs:
+        return None
+    shapes = seen.shapes_of(graphs[0].inputs)
+    feeds = random_inputs(graphs[0], shapes, np.random.default_rng(0))
+    outputs = [Session(m.proto, what=f"The model {str(m.path)!r}").run(feeds) for m in models]
+    worst = max(relative_error(outputs[1][name], outputs[0][name]) for name in graphs[0].outputs)
+    return worst if np.isfinite(worst) else None

@@ -1,0 +1,35 @@
+"""Facts about a model that several commands report."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from onnx_dnscp.costs import model_costs
+from onnx_dnscp.graph import Graph
+from onnx_dnscp.trace import Trace
+
+
+class ModelFacts(BaseModel):
+    """Size and speed of one model.
+
+    Attributes:
+        params: Stored floating-point elements.
+        macs: Multiply-accumulates of one sample.
+        file_bytes: The file with its external data.
+        latency_ms: Median milliseconds of one call with one sample; None if not measured.
+        accuracy: Share of right answers on the test data; None without labels.
+        agreement: Share of answers equal to the original's; None without a classifier.
+    """
+
+    params: int
+    macs: int
+    file_bytes: int
+    latency_ms: float | None = None
+    accuracy: float | None = None
+    agreement: float | None = None
+
+
+def describe(graph: Graph, seen: Trace, file_bytes: int) -> ModelFacts:
+    """Facts that need no run."""
+    costs = model_costs(graph, seen)
+    return ModelFacts(params=costs.params, macs=costs.macs, file_bytes=file_bytes)

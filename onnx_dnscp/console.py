@@ -1,0 +1,225 @@
+"""What people see: tables on stdout, progress and messages on stderr."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from onnx_dnscp.commands.apply import ApplyReport
+from onnx_dnscp.commands.compare import Comparison
+from onnx_dnscp.commands.facts import ModelFacts
+from onnx_dnscp.commands.inspect import Inspection
+from onnx_dnscp.commands.prune import PruneReport
+from onnx_dnscp.evaluation import Evaluation
+from onnx_dnscp.training.loop import Listener, Progress
+
+SECONDS_BETWEEN_LINES = 5.0  # of plain progress, where there is no terminal
+_SHOWN_NAMES = 3  # consumers of a group in a table; the rest is counted
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def send_log_to_stderr() -> None:
+    """Show the package's log messages, one plain line each."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            err.print(escape(record.getMessage()), style="dim", soft_wrap=True)
+
+    logger = logging.getLogger("onnx_dnscp")
+    logger.handlers = [Handler()]
+    logger.setLevel(logging.INFO)
+
+
+@contextmanager
+def progress_listener() -> Iterator[Listener]:
+    """A listener that draws a live line on a terminal and prints plain lines elsewhere."""
+    if not err.is_terminal:
+        yield _PlainLines()
+        return
+    columns = (
+        TextColumn("{task.description:>9}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}  pruned {task.fields[ratio]:.1%}  recovered {task.fields[recovered]}"),
+        TextColumn("{task.fields[left]} left"),
+    )
+    with Bar(*columns, console=err) as bar:
+        yield _LiveLine(bar)
+
+
+class _LiveLine:
+    """Draws one bar per phase."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        fields: dict[str, Any] = {
+            "loss": progress.loss,
+            "ratio": progress.ratio,
+            "recovered": progress.recovered,
+            "left": duration(progress.seconds_left),
+        }
+        if progress.phase not in self._tasks:
+            self._tasks[progress.phase] = self._bar.add_task(progress.phase, total=progress.num_steps, **fields)
+        self._bar.update(self._tasks[progress.phase], completed=progress.step, **fields)
+
+
+class _PlainLines:
+    """Prints a line now and then."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.step not in (1, progress.num_steps) and now - self._last < SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        err.print(
+            f"{progress.phase} step {progress.step}/{progress.num_steps} loss {progress.loss:.4f} "
+            f"pruned {progress.ratio:.1%} recovered {progress.recovered} {duration(progress.seconds_left)} left",
+            soft_wrap=True,
+        )
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds for people."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+
+
+def count(number: float) -> str:
+    """A count with a unit prefix and three digits."""
+    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g} {suffix}"
+    return f"{number:.0f}"
+
+
+def show_inspection(found: Inspection) -> None:
+    """Groups, what is locked and why, and a summary line."""
+    table = Table(title=f"Prunable groups of {escape(found.model)}")
+    for name in ("group", "width", "params", "MACs"):
+        table.add_column(name, justify="right")
+    table.add_column("read by")
+    table.add_column("made by")
+    for g in found.groups:
+        shares = (f"{g.params_share:.1%}", f"{g.macs_share:.1%}")
+        table.add_row(str(g.id), str(g.width), *shares, _names(g.consumers), _names(g.producers))
+    out.print(table)
+    if found.locked:
+        locked = Table(title="Locked: these channels stay")
+        locked.add_column("channels", justify="right")
+        locked.add_column("tensors")
+        locked.add_column("reason")
+        for entry in found.locked:
+            locked.add_row(str(entry.width), _names(entry.tensors), escape("; ".join(entry.reasons)))
+        out.print(locked)
+    total = found.prunable_channels + found.locked_channels
+    out.print(
+        f"{found.prunable_channels} of {total} channels prunable, in {len(found.groups)} groups; "
+        f"{count(found.params)} params, {count(found.macs)} MACs.",
+        soft_wrap=True,
+    )
+
+
+def show_prune(report: PruneReport) -> None:
+    """The result of a run."""
+    widths = Table(title="Channels kept")
+    for name in ("group", "before", "after"):
+        widths.add_column(name, justify="right")
+    widths.add_column("read by")
+    for g in report.groups:
+        widths.add_row(str(g.id), str(g.width), str(g.kept), _names(g.consumers))
+    out.print(widths)
+    title = None if report.accuracy_data is None else f"Accuracy on {escape(report.accuracy_data)}"
+    _show_facts(("before", "after"), report.before, report.after, title)
+    if report.accuracy_after_surgery is not None:
+        out.print(f"Accuracy after surgery, before fine-tuning: {report.accuracy_after_surgery:.2%}.")
+    out.print(
+        f"Removed {report.ratio:.2%} of {report.metric} (asked {report.ratio_asked:.2%}); "
+        f"{report.dropped} drops and {report.recovered} recoveries while training.",
+        soft_wrap=True,
+    )
+    out.print(
+        f"Verified: differs from the masked model by {report.max_relative_error:.1e} of the largest output "
+        f"(rounding allows {report.tolerance:.1e}).",
+        soft_wrap=True,
+    )
+    for note in report.notes:
+        out.print(f"Note: {escape(note)}", soft_wrap=True)
+    out.print(f"Saved {escape(report.output)} in {duration(report.seconds)}.", soft_wrap=True)
+
+
+def show_apply(report: ApplyReport) -> None:
+    """The result of applying a plan."""
+    _show_facts(("before", "after"), report.before, report.after, None)
+    out.print(
+        f"Removed {report.removed_channels} channels; differs from the masked model by {report.max_relative_error:.1e} "
+        f"of the largest output (rounding allows {report.tolerance:.1e}). Saved {escape(report.output)}.",
+        soft_wrap=True,
+    )
+
+
+def show_comparison(result: Comparison) -> None:
+    """Two models side by side."""
+    _show_facts((result.first, result.second), *result.facts, None)
+    difference = result.max_relative_difference
+    said = "not comparable" if difference is None else f"up to {difference:.2e} of the largest value"
+    out.print(f"Speed-up {result.speedup:.2f}x; outputs differ: {said}.", soft_wrap=True)
+
+
+def show_evaluation(result: Evaluation) -> None:
+    """What could be measured."""
+    table = Table()
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for name, value in result.model_dump().items():
+        if value is not None:
+            table.add_row(name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else str(value))
+    out.print(table)
+
+
+def _show_facts(names: tuple[str, str], before: ModelFacts, after: ModelFacts, title: str | None) -> None:
+    table = Table(title=title)
+    table.add_column("")
+    for name in names:
+        table.add_column(escape(name), justify="right")
+    table.add_column("change", justify="right")
+    if before.accuracy is not None and after.accuracy is not None:
+        points = 100 * (after.accuracy - before.accuracy)
+        table.add_row("accuracy", f"{before.accuracy:.2%}", f"{after.accuracy:.2%}", f"{points:+.2f} points")
+    if after.agreement is not None:
+        table.add_row("agreement with the original", "", f"{after.agreement:.2%}", "")
+    table.add_row("params", count(before.params), count(after.params), _change(before.params, after.params))
+    table.add_row("MACs", count(before.macs), count(after.macs), _change(before.macs, after.macs))
+    sizes = before.file_bytes, after.file_bytes
+    table.add_row("file size", f"{sizes[0] / 1000:.1f} kB", f"{sizes[1] / 1000:.1f} kB", _change(*sizes))
+    if before.latency_ms is not None and after.latency_ms is not None:
+        times = before.latency_ms, after.latency_ms
+        faster = f"{times[0] / times[1]:.2f}x faster" if times[1] <= times[0] else f"{times[1] / times[0]:.2f}x slower"
+        table.add_row("latency", f"{times[0]:.3f} ms", f"{times[1]:.3f} ms", faster)
+    out.print(table)
+
+
+def _change(before: float, after: float) -> str:
+    return f"{after / before - 1:+.1%}" if before else ""
+
+
+def _names(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    more = len(names) - _SHOWN_NAMES
+    return escape(shown + (f" and {more} more" if more > 0 else ""))

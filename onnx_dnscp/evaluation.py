@@ -1,0 +1,111 @@
+"""Accuracy and loss with labels, agreement with a reference model without."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from pydantic import BaseModel
+
+from onnx_dnscp.data.dataset import Dataset
+from onnx_dnscp.graph import Graph, dimensions, read_graph
+from onnx_dnscp.runtime import Session
+from onnx_dnscp.taps import output_taps, with_outputs
+from onnx_dnscp.verify import relative_error
+
+EVALUATION_BATCH = 128
+
+
+class Evaluation(BaseModel):
+    """What a model does on some data.
+
+    Attributes:
+        num_samples: Samples seen.
+        accuracy: Share of samples whose largest output is the label; None without labels or classes.
+        loss: Mean cross-entropy in nats; None likewise.
+        agreement: Share of samples whose largest output is the reference's too; None without a reference or classes.
+        max_relative_difference: Largest difference of an output element from the reference's, relative to the
+            output's largest magnitude; None without a reference.
+    """
+
+    num_samples: int
+    accuracy: float | None = None
+    loss: float | None = None
+    agreement: float | None = None
+    max_relative_difference: float | None = None
+
+
+def class_output(graph: Graph, shapes: dict[str, tuple[int, ...]] | None = None) -> tuple[str, int] | None:
+    """Tensor with the scores of a classifier and its number of classes; None if the model is no classifier.
+
+    A classifier has one floating-point output of shape (batch, classes), looked at before a final Softmax.
+    """
+    if len(graph.outputs) != 1:
+        return None
+    declared = graph.proto.graph.output[0].type
+    dims: list[int | str | None] = dimensions(declared)
+    if shapes is not None:
+        dims = list(shapes[graph.outputs[0]])
+    if len(dims) != 2 or not isinstance(dims[1], int) or dims[1] < 2:
+        return None
+    return output_taps(graph)[graph.outputs[0]], dims[1]
+
+
+def batch_limit(graph: Graph) -> int | None:
+    """The batch size a model is fixed to, or None if it takes any."""
+    sizes = [dims[0] for dims in map(dimensions, graph.inputs.values()) if dims]
+    fixed = [size for size in sizes if isinstance(size, int)]
+    return fixed[0] if fixed else None
+
+
+def evaluate_model(
+    model: onnx.ModelProto,
+    dataset: Dataset,
+    scores: tuple[str, int] | None,
+    *,
+    reference: onnx.ModelProto | None = None,
+    limit: int | None = None,
+) -> Evaluation:
+    """Run a model over data.
+
+    Args:
+        model: What to evaluate.
+        dataset: Samples that fit it.
+        scores: From `class_output`.
+        reference: A model with the same inputs and outputs to compare with.
+        limit: Look at the first samples only.
+
+    Raises:
+        ModelError: A model cannot be run.
+    """
+    graph = read_graph(model)
+    taps = [scores[0]] if scores else list(dict.fromkeys(output_taps(graph).values()))
+    session = Session(with_outputs(model, taps))
+    other = None if reference is None else Session(with_outputs(reference, taps), what="The reference model")
+    batch_size = batch_limit(graph) or EVALUATION_BATCH
+    seen = correct = agreed = 0
+    loss, difference = 0.0, 0.0
+    for batch in dataset.batches(batch_size, limit):
+        size = len(next(iter(batch.inputs.values())))
+        if batch_limit(graph) and size != batch_size:
+            break  # a model of fixed batch size cannot take the rest
+        outputs = session.run(batch.inputs, taps)
+        seen += size
+        if scores and batch.labels is not None:
+            logits = outputs[scores[0]].astype(np.float64)
+            correct += int((logits.argmax(1) == batch.labels).sum())
+            shifted = logits - logits.max(1, keepdims=True)
+            loss += float((np.log(np.exp(shifted).sum(1)) - shifted[np.arange(size), batch.labels]).sum())
+        if other is not None:
+            expected = other.run(batch.inputs, taps)
+            difference = max(difference, *(relative_error(outputs[t], expected[t]) for t in taps))
+            if scores:
+                agreed += int((outputs[scores[0]].argmax(1) == expected[scores[0]].argmax(1)).sum())
+    labelled = bool(scores) and dataset.has_labels and seen > 0
+    compared = other is not None and seen > 0
+    return Evaluation(
+        num_samples=seen,
+        accuracy=correct / seen if labelled else None,
+        loss=loss / seen if labelled else None,
+        agreement=agreed / seen if compared and scores else None,
+        max_relative_difference=difference if compared else None,
+    )

@@ -1,0 +1,41 @@
+"""How fast models run in ONNX Runtime on this machine, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnx_dnscp.runtime import Session
+
+ROUNDS = 15
+SECONDS_PER_RUN = 0.02  # repeat small models within a round until the clock can tell
+
+
+def latencies(models: Sequence[onnx.ModelProto], feeds: Mapping[str, NDArray[Any]], threads: int = 0) -> list[float]:
+    """Median seconds of one call of each model on `feeds`.
+
+    The models take turns within one process, so that a busy machine slows all of them alike.
+
+    Raises:
+        ModelError: A model cannot be run.
+    """
+    sessions = [Session(model, threads=threads) for model in models]
+    repeats = []
+    for session in sessions:
+        session.run(feeds)
+        started = time.perf_counter()
+        session.run(feeds)
+        repeats.append(max(1, round(SECONDS_PER_RUN / max(1e-6, time.perf_counter() - started))))
+    times: list[list[float]] = [[] for _ in models]
+    for _ in range(ROUNDS):
+        for session, count, seen in zip(sessions, repeats, times, strict=True):
+            started = time.perf_counter()
+            for _ in range(count):
+                session.run(feeds)
+            seen.append((time.perf_counter() - started) / count)
+    return [float(np.median(seen)) for seen in times]
