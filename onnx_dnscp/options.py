@@ -23,6 +23,7 @@ class PruneOptions(BaseModel):
     Attributes:
         ratio: Share to remove, 0 <= ratio < 1.
         metric: What the ratio counts: prunable channels, or all params or MACs.
+        align: Kept counts of every group are rounded up to a multiple of this.
         data: Training samples; None trains on synthetic inputs.
         test_data: Samples for the accuracy in the report; None takes the training samples.
         epochs: Passes over the data while masks move.
@@ -44,6 +45,7 @@ class PruneOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     ratio: float = Field(default=0.5, ge=0, lt=1)
     metric: Metric = "channels"
+    align: int = Field(default=1, ge=1)
     data: Path | None = None
     test_data: Path | None = None
     epochs: int = Field(default=5, ge=1)

@@ -180,7 +180,7 @@ class _Run:
         logger.info("discovering channels in %s", loaded.path)
         units = discover(loaded)
         scores = class_output(units.graph, dict(units.trace.shapes))
-        budget = Budget(units, options.metric, options.ratio)
+        budget = Budget(units, options.metric, options.ratio, align=options.align)
         num_classes = scores[1] if scores else None
         dataset, test_data = (
             None if path is None else open_dataset(path, units.graph, options.preprocess, num_classes)

@@ -21,23 +21,26 @@ class Budget:
         units: What discovery found.
         metric: What the ratio counts: prunable channels, or all params or MACs of the model.
         target: Share to remove, 0 <= target < 1.
+        align: Kept counts of groups are multiples of this; the target is then met to within `align` units.
 
     Raises:
-        RequestError: Nothing is prunable, or even one unit per group is too much.
+        RequestError: Nothing is prunable, or even the smallest aligned widths are too wide.
     """
 
-    def __init__(self, units: Units, metric: Metric, target: float) -> None:
+    def __init__(self, units: Units, metric: Metric, target: float, *, align: int = 1) -> None:
         self.metric = metric
         self.target = target
+        self._align = align
+        self._widths = np.array([group.width for group in units.groups], dtype=np.int64)
         self._units = units
         self._costs = CostModel(units)
         if not units.groups:
             raise RequestError(_nothing_prunable(units))
         no_unit = np.zeros(units.num_units, dtype=bool)
-        reachable = self.ratio(self.keep_one_per_group(no_unit, np.zeros(units.num_units)))
+        reachable = self.ratio(self.round_up(no_unit, np.zeros(units.num_units)))
         if target > reachable + 1e-9:
             raise RequestError(
-                f"Ratio {target:g} of {metric} is out of reach: with one channel left in every group, at most "
+                f"Ratio {target:g} of {metric} is out of reach: with {align} channel(s) left in every group, at most "
                 f"{np.floor(reachable * 1e4) / 1e4:.4g} can be removed; ask for less or count in another metric."
             )
 
@@ -45,31 +48,38 @@ class Budget:
         """Pruned share with `mask` (units,), True for the units that stay."""
         return self._costs.removed_ratio(~mask, self.metric)
 
-    def keep_one_per_group(self, mask: Mask, importance: NDArray[np.float64]) -> Mask:
-        """`mask` with the most important unit of every empty group switched on."""
-        group, result = self._units.group_of, mask.copy()
-        alive = np.bincount(group, weights=result, minlength=len(self._units.groups)) > 0
-        order = np.lexsort((importance, group))
-        last = np.append(group[order][1:] != group[order][:-1], True)  # the best unit of each group
-        best = order[last]
-        result[best[~alive[group[best]]]] = True
-        return result
+    def round_up(self, mask: Mask, importance: NDArray[np.float64]) -> Mask:
+        """`mask` with the most important sleeping units switched on until every group keeps an aligned count.
+
+        Counts are rounded up to a multiple of `align`, at least to one unit and at most to the whole group.
+
+        Args:
+            mask: (units,) True for the units that stay. Not modified.
+            importance: (units,) comparable within groups; more is better.
+        """
+        group, widths = self._units.group_of, self._widths
+        kept = np.bincount(group, weights=mask, minlength=widths.size).astype(np.int64)
+        wanted = np.minimum(-(-np.maximum(kept, 1) // self._align) * self._align, widths)
+        order = np.lexsort((-importance, ~mask, group))  # per group: living units first, the best of each kind first
+        rank = np.empty_like(order)
+        rank[order] = np.arange(order.size) - np.repeat(np.cumsum(widths) - widths, widths)
+        return np.asarray(rank < wanted[group])
 
     def without_least(self, importance: NDArray[np.float64], ratio: float) -> Mask:
         """The mask that switches off the least important units until `ratio` is reached, and no unit more.
 
-        Every group keeps its most important unit.
+        Every group keeps its most important unit, and an aligned count.
 
         Args:
             importance: (units,) comparable across groups; more is better.
-            ratio: Share to remove; the result lies at most one unit above it.
+            ratio: Share to remove; the result lies above it by less than one unit (`align` units).
         """
         order = np.argsort(importance, kind="stable")
 
         def without(count: int) -> Mask:
             mask = np.ones(order.size, dtype=bool)
             mask[order[:count]] = False
-            return self.keep_one_per_group(mask, importance)
+            return self.round_up(mask, importance)
 
         return without(first_true(order.size, lambda count: self.ratio(without(count)) >= ratio - 1e-12))
 

@@ -100,7 +100,7 @@ class DnsCp:
         statistics = self._reader.read(weights)
         everything = np.ones(self._units.num_units, dtype=bool)
         mask = update_mask(everything, statistics.unit_mean, *thresholds(statistics, self._c_rate))
-        mask = self._budget.keep_one_per_group(mask, standardised(statistics))
+        mask = self._budget.round_up(mask, standardised(statistics))
         if self._budget.ratio(mask) > START_SHARE * self._budget.target:
             mask = self._budget.without_least(standardised(statistics), START_SHARE * self._budget.target)
         self._start_ratio = self._budget.ratio(mask)
@@ -115,7 +115,7 @@ class DnsCp:
         shift = self._shift_for(statistics, state.mask, wanted)
         followed = update_mask(state.mask, statistics.unit_mean, *thresholds(statistics, self._c_rate, shift))
         mask = np.where(drawn[self._units.group_of], followed, state.mask)
-        return self._budget.keep_one_per_group(mask, standardised(statistics))
+        return self._budget.round_up(mask, standardised(statistics))
 
     def finish(self, weights: Mapping[str, NDArray[Any]], mask: Mask) -> Mask:
         """Freeze: the least deserving units go, with the same hysteresis, until the target is met."""
