@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,12 +47,12 @@ class Network:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def node(self, op_type: str, inputs: list[str], name: str, **attributes: object) -> str:
+    def node(self, op_type: str, inputs: list[str], name: str, **attributes: Any) -> str:
         """Append a node called like its output."""
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
         return name
 
-    def conv_norm(self, x: str, name: str, shape: tuple[int, ...], *, relu: bool = True, **attributes: object) -> str:
+    def conv_norm(self, x: str, name: str, shape: tuple[int, ...], *, relu: bool = True, **attributes: Any) -> str:
         """Convolution without bias, batch norm and maybe ReLU; `shape` is the weight's."""
         fan_in = int(np.prod(shape[1:]))
         weight = self.rng.standard_normal(shape) * np.sqrt(2 / fan_in)

@@ -37,7 +37,7 @@ class Budget:
         if not units.groups:
             raise RequestError(_nothing_prunable(units))
         no_unit = np.zeros(units.num_units, dtype=bool)
-        reachable = self.ratio(self.round_up(no_unit, np.zeros(units.num_units)))
+        reachable = self.ratio(self.fill_groups(no_unit, np.zeros(units.num_units), align=align))
         if target > reachable + 1e-9:
             raise RequestError(
                 f"Ratio {target:g} of {metric} is out of reach: with {align} channel(s) left in every group, at most "
@@ -48,7 +48,7 @@ class Budget:
         """Pruned share with `mask` (units,), True for the units that stay."""
         return self._costs.removed_ratio(~mask, self.metric)
 
-    def round_up(self, mask: Mask, importance: NDArray[np.float64]) -> Mask:
+    def fill_groups(self, mask: Mask, importance: NDArray[np.float64], *, align: int = 1) -> Mask:
         """`mask` with the most important sleeping units switched on until every group keeps an aligned count.
 
         Counts are rounded up to a multiple of `align`, at least to one unit and at most to the whole group.
@@ -56,10 +56,11 @@ class Budget:
         Args:
             mask: (units,) True for the units that stay. Not modified.
             importance: (units,) comparable within groups; more is better.
+            align: 1 only sees to it that no group is left empty.
         """
         group, widths = self._units.group_of, self._widths
         kept = np.bincount(group, weights=mask, minlength=widths.size).astype(np.int64)
-        wanted = np.minimum(-(-np.maximum(kept, 1) // self._align) * self._align, widths)
+        wanted = np.minimum(-(-np.maximum(kept, 1) // align) * align, widths)
         order = np.lexsort((-importance, ~mask, group))  # per group: living units first, the best of each kind first
         rank = np.empty_like(order)
         rank[order] = np.arange(order.size) - np.repeat(np.cumsum(widths) - widths, widths)
@@ -68,18 +69,39 @@ class Budget:
     def without_least(self, importance: NDArray[np.float64], ratio: float) -> Mask:
         """The mask that switches off the least important units until `ratio` is reached, and no unit more.
 
-        Every group keeps its most important unit, and an aligned count.
+        Every group keeps its most important unit.
 
         Args:
             importance: (units,) comparable across groups; more is better.
-            ratio: Share to remove; the result lies above it by less than one unit (`align` units).
+            ratio: Share to remove; the result lies above it by less than one unit.
         """
+        return self._without_least(importance, ratio, align=1)
+
+    def final_mask(self, importance: NDArray[np.float64]) -> Mask:
+        """The mask that meets the target to within one unit, or with aligned counts to within `align` units."""
+        mask = self._without_least(importance, self.target, align=self._align)
+        if self._align == 1:
+            return mask
+        # Rounding moves whole blocks at a time; give back the most important ones that the target can spare.
+        sleeping = np.where(mask, -np.inf, importance)
+        best = np.maximum.reduceat(sleeping, np.cumsum(self._widths) - self._widths)
+        for group in np.argsort(-best, kind="stable")[: int(np.isfinite(best).sum())]:
+            first, width = self._units.groups[group].first, self._widths[group]
+            own = np.arange(first, first + width)
+            asleep = own[~mask[own]]
+            trial = mask.copy()
+            trial[asleep[np.argsort(-importance[asleep], kind="stable")][: self._align]] = True
+            if self.ratio(trial) >= self.target:
+                mask = trial
+        return mask
+
+    def _without_least(self, importance: NDArray[np.float64], ratio: float, *, align: int) -> Mask:
         order = np.argsort(importance, kind="stable")
 
         def without(count: int) -> Mask:
             mask = np.ones(order.size, dtype=bool)
             mask[order[:count]] = False
-            return self.round_up(mask, importance)
+            return self.fill_groups(mask, importance, align=align)
 
         return without(first_true(order.size, lambda count: self.ratio(without(count)) >= ratio - 1e-12))
 

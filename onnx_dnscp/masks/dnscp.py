@@ -100,7 +100,7 @@ class DnsCp:
         statistics = self._reader.read(weights)
         everything = np.ones(self._units.num_units, dtype=bool)
         mask = update_mask(everything, statistics.unit_mean, *thresholds(statistics, self._c_rate))
-        mask = self._budget.round_up(mask, standardised(statistics))
+        mask = self._budget.fill_groups(mask, standardised(statistics))
         if self._budget.ratio(mask) > START_SHARE * self._budget.target:
             mask = self._budget.without_least(standardised(statistics), START_SHARE * self._budget.target)
         self._start_ratio = self._budget.ratio(mask)
@@ -115,12 +115,12 @@ class DnsCp:
         shift = self._shift_for(statistics, state.mask, wanted)
         followed = update_mask(state.mask, statistics.unit_mean, *thresholds(statistics, self._c_rate, shift))
         mask = np.where(drawn[self._units.group_of], followed, state.mask)
-        return self._budget.round_up(mask, standardised(statistics))
+        return self._budget.fill_groups(mask, standardised(statistics))
 
     def finish(self, weights: Mapping[str, NDArray[Any]], mask: Mask) -> Mask:
         """Freeze: the least deserving units go, with the same hysteresis, until the target is met."""
         turning = turning_points(self._reader.read(weights), mask, self._c_rate)
-        return self._budget.without_least(turning, self._budget.target)
+        return self._budget.final_mask(turning)
 
     def _shift_for(self, statistics: WeightStatistics, mask: Mask, ratio: float) -> float:
         """The s at which the rule would leave exactly `ratio` pruned, if all groups followed it."""
@@ -153,4 +153,4 @@ def turning_points(statistics: WeightStatistics, mask: Mask, c_rate: float) -> N
 
 def one_shot(units: Units, budget: Budget, weights: Mapping[str, NDArray[Any]]) -> Mask:
     """The mask that meets the target by the DNS-CP statistic alone, without training."""
-    return budget.without_least(standardised(StatisticsReader(units).read(weights)), budget.target)
+    return budget.final_mask(standardised(StatisticsReader(units).read(weights)))

@@ -55,12 +55,19 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class MaskEvent:
-    """Units of one group that changed at one step, counted within the group."""
+    """Units of one group that changed at one step, counted within the group.
+
+    Attributes:
+        step: Training steps done before the change; 0 is the initial selection.
+        settling: True for the last change, which meets the target (and alignment) exactly and is no decision of
+            the method's rule.
+    """
 
     step: int
     group: int
     dropped: tuple[int, ...]
     recovered: tuple[int, ...]
+    settling: bool = False
 
 
 @dataclass
@@ -69,20 +76,20 @@ class MaskHistory:
 
     events: list[MaskEvent] = field(default_factory=list)
 
-    def record(self, step: int, before: Mask, after: Mask, units: Units) -> None:
+    def record(self, step: int, before: Mask, after: Mask, units: Units, *, settling: bool = False) -> None:
         """Note what changed between two masks."""
         for group in np.unique(units.group_of[before != after]):
             own = units.groups[group]
             was, now = (m[own.first : own.first + own.width] for m in (before, after))
             dropped, recovered = np.flatnonzero(was & ~now), np.flatnonzero(~was & now)
-            self.events.append(MaskEvent(step, own.id, tuple(map(int, dropped)), tuple(map(int, recovered))))
+            self.events.append(MaskEvent(step, own.id, tuple(map(int, dropped)), tuple(map(int, recovered)), settling))
 
     @property
     def num_dropped(self) -> int:
-        """Drops over the whole run; a unit that falls twice counts twice."""
-        return sum(len(event.dropped) for event in self.events)
+        """Drops by the rule over the whole run; a unit that falls twice counts twice."""
+        return sum(len(event.dropped) for event in self.events if not event.settling)
 
     @property
     def num_recovered(self) -> int:
-        """Recoveries over the whole run."""
-        return sum(len(event.recovered) for event in self.events)
+        """Recoveries by the rule over the whole run."""
+        return sum(len(event.recovered) for event in self.events if not event.settling)

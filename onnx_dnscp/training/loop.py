@@ -105,7 +105,7 @@ def train_with_masks(
         recovered=lambda: history.num_recovered,
     )
     final = method.finish(phase.engine.weights, mask)
-    history.record(phase.num_steps, mask, final, units)
+    history.record(phase.num_steps, mask, final, units, settling=True)
     return final
 
 
