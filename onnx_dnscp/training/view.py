@@ -72,10 +72,11 @@ class TrainingView:
         self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
-    def add_node(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Append a node with one output and return that output's name."""
-        self.model.graph.node.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
-        return output
+    def add_node(self, op_type: str, inputs: list[str], output: str | list[str], **attributes: Any) -> str:
+        """Append a node and return the name of its (first) output."""
+        outputs = [output] if isinstance(output, str) else output
+        self.model.graph.node.append(helper.make_node(op_type, inputs, outputs, name=outputs[0], **attributes))
+        return outputs[0]
 
 
 def build_view(

@@ -13,6 +13,7 @@ from onnx_dnscp.errors import DataError
 from onnx_dnscp.training.view import LOSS, TrainingView
 
 LABELS = "dnscp//labels"
+LOG_PROBABILITIES = "dnscp//log_probabilities"
 
 
 class CrossEntropy:
@@ -31,7 +32,8 @@ class CrossEntropy:
         """Add `SoftmaxCrossEntropyLoss`."""
         logits = next(iter(view.taps.values()))
         view.add_input(LABELS, TensorProto.INT64, (self._shape[0], *self._shape[2:]))
-        view.add_node("SoftmaxCrossEntropyLoss", [logits, LABELS], LOSS, reduction="mean")
+        # The gradient reads the second output, which the runtime adds by itself only to some graphs.
+        view.add_node("SoftmaxCrossEntropyLoss", [logits, LABELS], [LOSS, LOG_PROBABILITIES], reduction="mean")
 
     def feeds(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The labels as int64."""

@@ -1,0 +1,249 @@
+"""Mask rules: statistics, thresholds, the update, the controller, and the exact target."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from onnx_dnscp.costs import METRICS, Metric
+from onnx_dnscp.discovery.discover import discover_units
+from onnx_dnscp.errors import RequestError
+from onnx_dnscp.graph import read_graph
+from onnx_dnscp.masks.budget import Budget, first_true
+from onnx_dnscp.masks.dnscp import (
+    DnsCp,
+    one_shot,
+    ramp,
+    standardised,
+    thresholds,
+    turning_points,
+    update_mask,
+    update_probability,
+)
+from onnx_dnscp.masks.method import MaskHistory, StepState
+from onnx_dnscp.masks.statistics import StatisticsReader, WeightStatistics
+from onnx_dnscp.trace import trace
+from onnx_dnscp.units import Units
+
+CHAIN = """
+<ir_version: 8, opset_import: ["" : 17]>
+chain (float[N, 3, 8, 8] x) => (float[N, 2, 8, 8] y)
+<float[8, 3, 3, 3] wa, float[6, 8, 1, 1] wb, float[5, 8, 3, 3] wc, float[2, 11, 1, 1] wd>
+{
+  a = Conv<pads = [1, 1, 1, 1]>(x, wa)
+  r = Relu(a)
+  b = Conv(r, wb)
+  c = Conv<pads = [1, 1, 1, 1]>(r, wc)
+  j = Concat<axis = 1>(b, c)
+  y = Conv(j, wd)
+}"""
+
+
+def chain_units(seed: int = 0) -> Units:
+    """Three groups of 8, 6 and 5 units; the first is read by two convolutions."""
+    model = onnx.parser.parse_model(CHAIN)
+    rng = np.random.default_rng(seed)
+    for declared in model.graph.value_info:
+        shape = [d.dim_value for d in declared.type.tensor_type.shape.dim]
+        values = rng.standard_normal(shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(values, declared.name))
+    graph = read_graph(model)
+    return discover_units(graph, trace(graph))
+
+
+def group_units(units: Units, width: int) -> slice:
+    """The units of the only group of this width."""
+    [group] = [g for g in units.groups if g.width == width]
+    return slice(group.first, group.first + width)
+
+
+def test_statistics_match_a_plain_loop_over_channels() -> None:
+    """mu_k, mu and std are means over all consumers of the group, element by element."""
+    units = chain_units()
+    weights = units.graph.stored
+    found = StatisticsReader(units).read(weights)
+    first = group_units(units, 8)
+    pooled = [np.r_[np.abs(weights["wb"][:, k]).ravel(), np.abs(weights["wc"][:, k]).ravel()] for k in range(8)]
+    np.testing.assert_allclose(found.unit_mean[first], [p.mean() for p in pooled], rtol=1e-6)
+    everything = np.concatenate(pooled)
+    np.testing.assert_allclose(found.layer_mean[first], everything.mean(), rtol=1e-6)
+    np.testing.assert_allclose(found.layer_std[first], everything.std(), rtol=1e-5)
+    tail = group_units(units, 5)  # the last five input channels of wd
+    np.testing.assert_allclose(found.unit_mean[tail], np.abs(weights["wd"][:, 6:, 0, 0]).mean(axis=0), rtol=1e-6)
+
+
+def test_thresholds_and_update_match_numbers_worked_by_hand() -> None:
+    """mu = 1, std = 0.5, c = 0.1: a = 0.95, b = 1.05; the band keeps whatever was there."""
+    means = np.array([0.90, 0.94, 0.96, 1.04, 1.06, 1.20])
+    statistics = WeightStatistics(means, np.full(6, 1.0), np.full(6, 0.5))
+    lower, upper = thresholds(statistics, 0.1)
+    np.testing.assert_allclose(lower, 0.95)
+    np.testing.assert_allclose(upper, 1.05)
+    on, off = np.ones(6, dtype=bool), np.zeros(6, dtype=bool)
+    assert update_mask(on, means, lower, upper).tolist() == [False, False, True, True, True, True]
+    assert update_mask(off, means, lower, upper).tolist() == [False, False, False, False, True, True]
+
+
+def test_a_shift_moves_both_thresholds_and_keeps_the_band() -> None:
+    """s = 0.2 adds 0.2 std to both; with a shift far below zero both stop at 0."""
+    statistics = WeightStatistics(np.ones(1), np.ones(1), np.full(1, 0.5))
+    lower, upper = thresholds(statistics, 0.1, shift=0.2)
+    np.testing.assert_allclose([lower[0], upper[0]], [1.05, 1.15])
+    lower, upper = thresholds(statistics, 0.1, shift=-9)
+    assert lower[0] == upper[0] == 0
+
+
+def test_update_probability_follows_the_formula() -> None:
+    """(1 + 0.1 * 10) ** -2 = 0.25, and every draw updates at the start."""
+    assert update_probability(10, 0.1, 2.0) == pytest.approx(0.25)
+    assert update_probability(0, 0.1, 2.0) == 1.0
+
+
+def test_ramp_is_monotone_from_zero_to_one() -> None:
+    """It never overshoots, also beyond its end."""
+    values = [ramp(p) for p in np.linspace(-0.5, 1.5, 50)]
+    assert values == sorted(values)
+    assert values[0] == 0
+    assert values[-1] == 1
+
+
+@given(limit=st.integers(0, 50), edge=st.integers(0, 60))
+def test_first_true_finds_the_edge(limit: int, edge: int) -> None:
+    """The smallest n with n >= edge, or the limit."""
+    assert first_true(limit, lambda n: n >= edge) == min(limit, edge)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    ratio=st.floats(0, 0.8),
+    metric=st.sampled_from(METRICS),
+    ties=st.booleans(),
+)
+def test_the_target_is_met_to_within_one_unit(seed: int, ratio: float, metric: Metric, ties: bool) -> None:
+    """At least the ratio is removed; with the last removed unit back it would be missed. No group is emptied."""
+    units = chain_units()
+    budget = Budget(units, metric, ratio)
+    rng = np.random.default_rng(seed)
+    importance = rng.integers(0, 3, units.num_units).astype(float) if ties else rng.standard_normal(units.num_units)
+    mask = budget.without_least(importance, ratio)
+    assert budget.ratio(mask) >= ratio - 1e-9
+    assert all(mask[g.first : g.first + g.width].any() for g in units.groups)
+    if not mask.all():
+        gone = np.flatnonzero(~mask)
+        back = mask.copy()
+        back[gone[np.argmax(importance[gone])]] = True
+        lightest = min(budget.ratio(mask) - budget.ratio(_with(mask, unit)) for unit in gone)
+        assert budget.ratio(back) < ratio or budget.ratio(mask) - ratio < lightest + 1e-9 or ties
+
+
+def _with(mask: np.ndarray, unit: int) -> np.ndarray:
+    result = mask.copy()
+    result[unit] = True
+    return result
+
+
+@pytest.mark.parametrize(("align", "ratio"), [(2, 0.1), (2, 0.3), (2, 0.5), (4, 0.1), (4, 0.3)])
+def test_aligned_counts_are_multiples_or_whole_groups(align: int, ratio: float) -> None:
+    """Every kept count is a multiple of the alignment, or the group is untouched."""
+    units = chain_units()
+    budget = Budget(units, "channels", ratio, align=align)
+    mask = budget.final_mask(np.random.default_rng(1).standard_normal(units.num_units))
+    for group in units.groups:
+        kept = int(mask[group.first : group.first + group.width].sum())
+        assert kept % align == 0 or kept == group.width
+    assert ratio <= budget.ratio(mask)
+
+
+def test_a_ratio_out_of_reach_says_how_far_it_can_go() -> None:
+    """19 units in 3 groups: at most 16 can go, 0.8421."""
+    with pytest.raises(RequestError, match=r"at most 0\.8421"):
+        Budget(chain_units(), "channels", 0.9)
+    Budget(chain_units(), "channels", 0.8421)
+
+
+def test_turning_points_are_where_the_rule_turns() -> None:
+    """Just below its turning point a unit is on, just above it is off, whether it was on or off before."""
+    units = chain_units()
+    statistics = StatisticsReader(units).read(units.graph.stored)
+    for was_on in (True, False):
+        mask = np.full(units.num_units, was_on)
+        points = turning_points(statistics, mask, 0.1)
+        for unit, point in enumerate(points):
+            below = update_mask(mask, statistics.unit_mean, *thresholds(statistics, 0.1, point - 1e-6))
+            above = update_mask(mask, statistics.unit_mean, *thresholds(statistics, 0.1, point + 1e-6))
+            assert below[unit]
+            assert not above[unit]
+
+
+def test_a_layer_of_equal_weights_has_no_preference() -> None:
+    """A standard deviation of 0 must not divide."""
+    statistics = WeightStatistics(np.ones(3), np.ones(3), np.zeros(3))
+    assert standardised(statistics).tolist() == [0, 0, 0]
+
+
+def test_the_controller_reaches_the_target_and_channels_come_back() -> None:
+    """Weights that shrink make a channel fall; when they grow again it returns, and the ratio holds."""
+    units = chain_units()
+    budget = Budget(units, "channels", 0.5)
+    method = DnsCp(units, budget, np.random.default_rng(0))
+    weights = {name: array.copy() for name, array in units.graph.stored.items()}
+    first = group_units(units, 8)
+    mask = method.begin(weights, 40)
+    assert 0 < budget.ratio(mask) < 0.25 + 1 / units.num_units  # half the target, to within a unit
+    history = MaskHistory()
+    victim = first.start + int(np.argmax(StatisticsReader(units).read(weights).unit_mean[first]))
+    for step in range(1, 41):
+        factor = 0.05 if step == 10 else 40.0 if step == 20 else 1.0
+        for name in ("wb", "wc"):
+            weights[name][:, victim - first.start] *= np.float32(factor)
+        following = method.after_step(StepState(step, 40, mask, weights, {}))
+        history.record(step, mask, following, units)
+        mask = following
+        assert mask[victim] != (10 <= step < 20), step
+    final = method.finish(weights, mask)
+    assert 0.5 <= budget.ratio(final) < 0.5 + 1 / units.num_units
+    assert history.num_recovered >= 1
+    group = units.groups[units.group_of[victim]]
+    back = [e.step for e in history.events if e.group == group.id and victim - group.first in e.recovered]
+    assert back == [20]
+
+
+def test_groups_that_are_not_drawn_keep_their_masks() -> None:
+    """With a probability of practically 0 nothing changes after the initial selection."""
+    units = chain_units()
+    method = DnsCp(units, Budget(units, "channels", 0.5), np.random.default_rng(0), gamma=1e12, power=5.0)
+    weights = dict(units.graph.stored)
+    mask = method.begin(weights, 10)
+    assert (method.after_step(StepState(5, 10, mask, weights, {})) == mask).all()
+
+
+def test_one_shot_removes_the_channels_with_the_smallest_standardised_means() -> None:
+    """With the target in channels, no removed unit deserves more than a kept one."""
+    units = chain_units()
+    mask = one_shot(units, Budget(units, "channels", 0.4), units.graph.stored)
+    score = standardised(StatisticsReader(units).read(units.graph.stored))
+    assert (~mask).sum() == 8  # the smallest count that is at least 0.4 * 19
+    assert score[~mask].max() < score[mask].min()
+
+
+def test_history_keeps_the_settling_of_the_counts_apart() -> None:
+    """What the final rounding switches is recorded but does not count as the rule's work."""
+    units = chain_units()
+    history = MaskHistory()
+    on = np.ones(units.num_units, dtype=bool)
+    off = on.copy()
+    off[[0, 9]] = False
+    history.record(1, on, off, units)
+    history.record(2, off, on, units, settling=True)
+    assert (history.num_dropped, history.num_recovered) == (2, 0)
+    assert [(e.step, e.group, e.dropped, e.recovered, e.settling) for e in history.events] == [
+        (1, 0, (0,), (), False),
+        (1, 1, (1,), (), False),
+        (2, 0, (), (0,), True),
+        (2, 1, (), (1,), True),
+    ]

@@ -1,0 +1,369 @@
+"""The training view and the engine: gradients, straight-through masks, optimisers, losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from onnx_dnscp.data.batch import Batch
+from onnx_dnscp.discovery.discover import discover_units
+from onnx_dnscp.errors import DataError, RequestError
+from onnx_dnscp.graph import read_graph
+from onnx_dnscp.runtime import Session, can_train
+from onnx_dnscp.surgery.masked import mask_model
+from onnx_dnscp.surgery.weights import copy_with_weights
+from onnx_dnscp.trace import trace
+from onnx_dnscp.training.engines.ort import OrtEngine, build_gradient_graph
+from onnx_dnscp.training.losses.base import Loss
+from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
+from onnx_dnscp.training.losses.distillation import Distillation
+from onnx_dnscp.training.optimizers import AdamW, Sgd, clip_gradients
+from onnx_dnscp.training.passes.batch_norm import BatchNormMode
+from onnx_dnscp.training.schedule import cosine
+from onnx_dnscp.training.view import MASK_INPUT, build_view
+from onnx_dnscp.units import Units
+
+pytestmark = pytest.mark.skipif(not can_train(), reason="this ONNX Runtime cannot train")
+
+BATCH = 4
+# Smooth activations, so that finite differences meet no kinks; one Relu-free network per structure.
+NETWORKS = {
+    "residual with batch norm": """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N, 2, 6, 6] x) => (float[N, 3] y)
+<float[6, 2, 3, 3] w0, float[6] s0, float[6] b0, float[6] m0, float[6] v0,
+ float[6, 6, 3, 3] w1, float[6] c1, float[6] s1, float[6] b1, float[6] m1, float[6] v1, float[3, 6] w2, float[3] c2>
+{
+  a = Conv<pads = [1, 1, 1, 1]>(x, w0)
+  n = BatchNormalization(a, s0, b0, m0, v0)
+  t = Tanh(n)
+  d = Conv<pads = [1, 1, 1, 1]>(t, w1, c1)
+  e = BatchNormalization(d, s1, b1, m1, v1)
+  f = Add(e, t)
+  g = Sigmoid(f)
+  p = GlobalAveragePool(g)
+  q = Flatten(p)
+  y = Gemm<transB = 1>(q, w2, c2)
+}""",
+    "depthwise, grouped, concat, strides and auto_pad": """
+<ir_version: 8, opset_import: ["" : 13]>
+net (float[N, 2, 6, 6] x) => (float[N, 3] y)
+<float[8, 2, 3, 3] w0, float[8, 1, 3, 3] w1, float[8, 4, 1, 1] w2, float[4, 8, 3, 3] w3, float[12, 3] w4, float[3] c4>
+{
+  a = Conv<auto_pad = "SAME_UPPER", strides = [2, 2]>(x, w0)
+  t = Tanh(a)
+  d = Conv<pads = [1, 1, 1, 1], group = 8>(t, w1)
+  e = Conv<group = 2>(d, w2)
+  f = Sigmoid(e)
+  g = Conv<auto_pad = "SAME_LOWER">(f, w3)
+  j = Concat<axis = 1>(f, g)
+  p = AveragePool<kernel_shape = [3, 3]>(j)
+  q = Flatten(p)
+  m = MatMul(q, w4)
+  z = Add(m, c4)
+  y = Softmax(z)
+}""",
+}
+
+
+def network(name: str) -> tuple[onnx.ModelProto, Units]:
+    """A small network with seeded weights, and its units."""
+    model = onnx.parser.parse_model(NETWORKS[name])
+    rng = np.random.default_rng(3)
+    for declared in model.graph.value_info:
+        shape = [d.dim_value for d in declared.type.tensor_type.shape.dim]
+        values = rng.standard_normal(shape) * 0.4
+        if declared.name[0] in "sv":
+            values = 1 + 0.2 * np.abs(values)
+        model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), declared.name))
+    graph = read_graph(model)
+    return model, discover_units(graph, trace(graph))
+
+
+def batch(seed: int = 0) -> Batch:
+    rng = np.random.default_rng(seed)
+    return Batch({"x": rng.standard_normal((BATCH, 2, 6, 6)).astype(np.float32)}, rng.integers(0, 3, BATCH))
+
+
+def engine_for(
+    model: onnx.ModelProto, loss: Loss, *, units: Units | None = None, batch_norm: BatchNormMode = "train"
+) -> OrtEngine:
+    view = build_view(model, {"x": (BATCH, 2, 6, 6)}, units=units, batch_norm=batch_norm)
+    loss.attach(view)
+    return OrtEngine(view, threads=1)
+
+
+def feeds(loss: Loss, samples: Batch, mask: NDArray[np.bool_] | None = None) -> dict[str, NDArray[Any]]:
+    result = {**samples.inputs, **loss.feeds(samples)}
+    if mask is not None:
+        result[MASK_INPUT] = np.append(mask, True).astype(np.float32)
+    return result
+
+
+def make_loss(name: str, model: onnx.ModelProto) -> Loss:
+    # The teacher differs from the student, or every gradient of the distillation would be 0.
+    if name == "cross-entropy":
+        return CrossEntropy((BATCH, 3))
+    moved = {t.name: numpy_helper.to_array(t) * np.float32(1.3) for t in model.graph.initializer if t.name[0] == "w"}
+    return Distillation(copy_with_weights(model, moved), batch())
+
+
+def some_mask(units: Units) -> NDArray[np.bool_]:
+    mask = np.random.default_rng(5).random(units.num_units) < 0.6
+    for group in units.groups:
+        mask[group.first] = True
+    assert not mask.all()
+    return mask
+
+
+def masked_weights(units: Units, weights: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """W * T of every consumer, by plain numpy."""
+    result = {name: value.copy() for name, value in weights.items()}
+    for consumer in units.consumers:
+        result[consumer.weight] = result[consumer.weight] * np.append(mask, True)[consumer.operand_units]
+    return result
+
+
+@pytest.mark.parametrize("loss_name", ["cross-entropy", "distillation"])
+@pytest.mark.parametrize("batch_norm", ["train", "frozen"])
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_gradients_match_central_differences(name: str, batch_norm: BatchNormMode, loss_name: str) -> None:
+    """Directional derivatives of the loss at the masked weights, over all weights at once.
+
+    The loss is float32, so a difference of 2 * step * |slope| carries about 1e-7 / (2 * step) of rounding and
+    step**2 of curvature; step 1e-2 balances the two well below the tolerance of 2 %.
+    """
+    model, units = network(name)
+    loss = make_loss(loss_name, model)
+    mask = some_mask(units)
+    masked = engine_for(model, loss, units=units, batch_norm=batch_norm)
+    _, gradients = masked.step(feeds(loss, batch(), mask))
+    plain = engine_for(model, loss, batch_norm=batch_norm)
+    start = masked_weights(units, {n: plain.weights[n].copy() for n in plain.trainable}, mask)
+    assert set(gradients) == set(start)
+    rng = np.random.default_rng(11)
+    for _ in range(3):
+        direction = {n: rng.standard_normal(v.shape).astype(np.float32) for n, v in start.items()}
+        norm = np.sqrt(sum(float(np.vdot(d, d)) for d in direction.values()))
+        losses = []
+        for sign in (1, -1):
+            for n, value in start.items():
+                plain.weights[n][...] = value + sign * 1e-2 / norm * direction[n]
+            losses.append(plain.step(feeds(loss, batch()))[0])
+        measured = (losses[0] - losses[1]) / 2e-2
+        computed = sum(float(np.vdot(gradients[n], direction[n])) for n in start) / norm
+        scale = np.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values())) / np.sqrt(len(direction))
+        assert measured == pytest.approx(computed, rel=2e-2, abs=2e-3 * scale)
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_the_gradient_of_a_masked_weight_is_that_of_the_product(name: str) -> None:
+    """Straight-through: dL/d(W*T) of the masked graph equals dL/dW of an unmasked graph that stores W*T."""
+    model, units = network(name)
+    loss = make_loss("cross-entropy", model)
+    mask = some_mask(units)
+    masked = engine_for(model, loss, units=units)
+    loss_value, gradients = masked.step(feeds(loss, batch(), mask))
+    plain = engine_for(model, loss)
+    for n, value in masked_weights(units, {n: plain.weights[n] for n in plain.trainable}, mask).items():
+        plain.weights[n][...] = value
+    expected_loss, expected = plain.step(feeds(loss, batch()))
+    assert loss_value == pytest.approx(expected_loss, rel=1e-6)
+    for n, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected[n], rtol=1e-4, atol=1e-6)
+    consumer = next(c for c in units.consumers if not mask[c.stored_units].all())
+    asleep = gradients[consumer.weight].take(np.flatnonzero(~mask[consumer.stored_units]), axis=consumer.axis)
+    assert np.abs(asleep).max() > 1e-5, "a silenced channel must get a signal, or it can never come back"
+
+
+def test_a_silenced_channel_learns_and_the_output_does_not_see_it() -> None:
+    """Its weights move at every step; setting them to 99 leaves the loss bit-identical."""
+    model, units = network("residual with batch norm")
+    loss = make_loss("cross-entropy", model)
+    mask = np.ones(units.num_units, dtype=bool)
+    consumer = units.consumers[0]
+    mask[consumer.stored_units[2]] = False
+    engine = engine_for(model, loss, units=units, batch_norm="frozen")
+    asleep = np.moveaxis(engine.weights[consumer.weight], consumer.axis, 0)[2]
+    optimizer = Sgd(momentum=0.0, weight_decay=0.0)  # no state: whatever moves was moved by this step's gradient
+    for step in range(3):
+        before = asleep.copy()
+        _, gradients = engine.step(feeds(loss, batch(step), mask))
+        optimizer.update(engine.weights, gradients, 0.1)
+        assert np.abs(asleep - before).max() > 1e-6
+    first, _ = engine.step(feeds(loss, batch(), mask))
+    asleep[...] = 99
+    second, _ = engine.step(feeds(loss, batch(), mask))
+    assert first == second
+
+
+def test_waking_a_channel_brings_its_weights_back() -> None:
+    """With the mask on again the loss is that of the network that was never masked."""
+    model, units = network("residual with batch norm")
+    loss = make_loss("cross-entropy", model)
+    engine = engine_for(model, loss, units=units, batch_norm="frozen")
+    awake = np.ones(units.num_units, dtype=bool)
+    whole, _ = engine.step(feeds(loss, batch(), awake))
+    silenced, _ = engine.step(feeds(loss, batch(), some_mask(units)))
+    again, _ = engine.step(feeds(loss, batch(), awake))
+    assert whole == again
+    assert whole != silenced
+
+
+@pytest.mark.parametrize("batch_norm", ["train", "frozen"])
+def test_training_lowers_the_loss(batch_norm: BatchNormMode) -> None:
+    """Twenty steps on one batch, masked, by self-distillation from another network."""
+    model, units = network("residual with batch norm")
+    loss = make_loss("distillation", model)
+    engine = engine_for(model, loss, units=units, batch_norm=batch_norm)
+    optimizer = Sgd()
+    losses = []
+    for _ in range(20):
+        value, gradients = engine.step(feeds(loss, batch(), some_mask(units)))
+        optimizer.update(engine.weights, gradients, 0.02)
+        losses.append(value)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_running_statistics_follow_the_batch() -> None:
+    """momentum * old + (1 - momentum) * mean of the batch, with the biased variance."""
+    model, _ = network("residual with batch norm")
+    loss = make_loss("cross-entropy", model)
+    engine = engine_for(model, loss)
+    old_mean, old_var = engine.weights["m0"].copy(), engine.weights["v0"].copy()
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    probe.graph.output.append(onnx.ValueInfoProto(name="a"))
+    activations = Session(probe).run(batch().inputs, ["a"])["a"]
+    engine.step(feeds(loss, batch()))
+    mean, variance = activations.mean(axis=(0, 2, 3)), activations.var(axis=(0, 2, 3))
+    np.testing.assert_allclose(engine.weights["m0"], 0.9 * old_mean + 0.1 * mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(engine.weights["v0"], 0.9 * old_var + 0.1 * variance, rtol=1e-4, atol=1e-6)
+
+
+def test_fresh_batch_norm_statistics_that_equal_its_scale_train_right() -> None:
+    """Ones and zeros everywhere: the runtime shares equal constants, which must not reach the statistics."""
+    model, _ = network("residual with batch norm")
+    fresh = {f"{kind}{i}": np.full(6, float(kind in "sv"), dtype=np.float32) for kind in "sbmv" for i in (0, 1)}
+    loss = make_loss("cross-entropy", model)
+    engine = engine_for(copy_with_weights(model, fresh), loss)
+    first, gradients = engine.step(feeds(loss, batch()))
+    second, again = engine.step(feeds(loss, batch()))
+    assert first == second  # statistics moved, but training-mode batch norm does not read them
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, again[name])
+
+
+def test_the_view_computes_the_masked_model_when_batch_norm_is_frozen() -> None:
+    """Cross-entropy of the view equals a plain numpy computation on the masked model's logits."""
+    model, units = network("depthwise, grouped, concat, strides and auto_pad")
+    mask = some_mask(units)
+    loss = make_loss("cross-entropy", model)
+    value, _ = engine_for(model, loss, units=units).step(feeds(loss, batch(), mask))
+    outputs = Session(mask_model(model, units, ~mask)).run(batch().inputs)
+    labels = batch().labels
+    assert labels is not None
+    expected = -np.log(outputs["y"][np.arange(BATCH), labels]).mean()
+    assert value == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_building_a_view_leaves_the_model_alone() -> None:
+    """The original's bytes are the same before and after."""
+    model, units = network("depthwise, grouped, concat, strides and auto_pad")
+    before = model.SerializeToString(deterministic=True)
+    engine_for(model, make_loss("cross-entropy", model), units=units)
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_an_operator_without_gradient_is_refused_in_one_sentence() -> None:
+    """The message names the way out."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 2, 6, 6] x) => (float[N, 3, 6, 6] y)
+        <float[3, 2, 1, 1] w = {1, 2, 3, 4, 5, 6}> { a = Conv(x, w)  y = Elu(a) }""")
+    loss = Distillation(model, batch())
+    view = build_view(model, {"x": (BATCH, 2, 6, 6)})
+    loss.attach(view)
+    with pytest.raises(RequestError, match="--no-train"):
+        OrtEngine(view)
+
+
+def test_cross_entropy_without_labels_is_refused() -> None:
+    """A batch without labels cannot feed it."""
+    with pytest.raises(DataError, match="labels"):
+        CrossEntropy((BATCH, 3)).feeds(Batch(batch().inputs))
+
+
+def test_the_gradient_graph_has_no_slow_relu_gradient() -> None:
+    """ReluGrad is replaced, and the result is bit-exact against numpy's step function."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 2, 6, 6] x) => (float[N, 3] y)
+        <float[4, 2, 1, 1] w, float[3, 4] v> {
+          a = Conv(x, w)  r = Relu(a)  p = GlobalAveragePool(r)  f = Flatten(p)  y = Gemm<transB = 1>(f, v) }""")
+    rng = np.random.default_rng(0)
+    for name, shape in (("w", (4, 2, 1, 1)), ("v", (3, 4))):
+        model.graph.initializer.append(numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name))
+    loss = CrossEntropy((BATCH, 3))
+    view = build_view(model, {"x": (BATCH, 2, 6, 6)})
+    loss.attach(view)
+    assert "ReluGrad" not in {node.op_type for node in build_gradient_graph(view).graph.node}
+    _, gradients = OrtEngine(view, threads=1).step(feeds(loss, batch()))
+    w, v = (numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer)
+    x, labels = batch().inputs["x"].astype(np.float64), batch().labels
+    a = np.einsum("oi,nihw->nohw", w[:, :, 0, 0], x)
+    logits = np.maximum(a, 0).mean((2, 3)) @ v.T
+    softmax = np.exp(logits - logits.max(1, keepdims=True))
+    softmax /= softmax.sum(1, keepdims=True)
+    d_logits = (softmax - np.eye(3)[labels]) / BATCH
+    d_a = (d_logits @ v)[:, :, None, None] / 36 * (a > 0)
+    np.testing.assert_allclose(gradients["w"][:, :, 0, 0], np.einsum("nohw,nihw->oi", d_a, x), rtol=1e-4, atol=1e-6)
+
+
+def test_sgd_matches_numbers_worked_by_hand() -> None:
+    """W 1, g 0.5, momentum 0.9, decay 0.1, rate 0.1: v 0.6 then 1.134; W 0.94 then 0.8266. Biases do not decay."""
+    weights = {"w": np.ones((1, 1), np.float32), "b": np.ones(1, np.float32)}
+    gradients = {"w": np.full((1, 1), 0.5, np.float32), "b": np.full(1, 0.5, np.float32)}
+    optimizer = Sgd(momentum=0.9, weight_decay=0.1)
+    optimizer.update(weights, gradients, 0.1)
+    np.testing.assert_allclose([weights["w"].item(), weights["b"].item()], [0.94, 0.95], rtol=1e-6)
+    optimizer.update(weights, gradients, 0.1)
+    np.testing.assert_allclose([weights["w"].item(), weights["b"].item()], [0.8266, 0.855], rtol=1e-6)
+
+
+def test_adamw_matches_a_float64_reference() -> None:
+    """Algorithm 2 of the paper, written out plainly."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((3, 2))
+    weights = {"w": weight.astype(np.float32)}
+    optimizer = AdamW(weight_decay=0.02)
+    m = v = np.zeros_like(weight)
+    for step in range(1, 6):
+        gradient = rng.standard_normal((3, 2)).astype(np.float32)
+        optimizer.update(weights, {"w": gradient}, 0.01)
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient.astype(np.float64) ** 2
+        m_hat, v_hat = m / (1 - 0.9**step), v / (1 - 0.999**step)
+        weight = weight - 0.01 * (m_hat / (np.sqrt(v_hat) + 1e-8) + 0.02 * weight)
+    np.testing.assert_allclose(weights["w"], weight, rtol=1e-5)
+
+
+def test_gradients_are_clipped_by_their_common_norm() -> None:
+    """3 and 4 have the norm 5; at a limit of 1 they become 0.6 and 0.8, at 10 they stay."""
+    gradients = {"a": np.array([3.0]), "b": np.array([[4.0]])}
+    assert clip_gradients(gradients, 10) == pytest.approx(5)
+    assert gradients["a"].item() == 3
+    clip_gradients(gradients, 1)
+    np.testing.assert_allclose([gradients["a"].item(), gradients["b"].item()], [0.6, 0.8])
+
+
+def test_cosine_schedule() -> None:
+    """Starts at the base rate, is half way in the middle, ends near 0."""
+    assert cosine(0, 100, 0.2) == pytest.approx(0.2)
+    assert cosine(50, 100, 0.2) == pytest.approx(0.1)
+    assert cosine(99, 100, 0.2) < 1e-3
