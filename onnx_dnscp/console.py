@@ -38,6 +38,7 @@ def send_log_to_stderr() -> None:
 
     logger = logging.getLogger("onnx_dnscp")
     logger.handlers = [Handler()]
+    logger.propagate = False  # some imported library gives the root logger a handler of its own
     logger.setLevel(logging.INFO)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ class Node:
     Attributes:
         index: Position in the graph's node list.
         attributes: Decoded values; tensors as numpy arrays, sub-graphs as GraphProto.
+        name: The node's own name; empty if it has none or shares it with another node.
         captured: Names from the outer graph that sub-graphs of this node read.
     """
 
@@ -98,7 +100,8 @@ class Graph:
 
 def read_graph(proto: onnx.ModelProto) -> Graph:
     """Return the view of `proto`."""
-    nodes = tuple(_read_node(i, n) for i, n in enumerate(proto.graph.node))
+    uses = Counter(node.name for node in proto.graph.node)
+    nodes = tuple(_read_node(i, n, n.name if uses[n.name] == 1 else "") for i, n in enumerate(proto.graph.node))
     stored: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
     for node in nodes:
         if node.op_type == "Constant" and not node.domain:
@@ -109,7 +112,7 @@ def read_graph(proto: onnx.ModelProto) -> Graph:
     return Graph(proto, nodes, stored, inputs, tuple(o.name for o in proto.graph.output))
 
 
-def _read_node(index: int, node: onnx.NodeProto) -> Node:
+def _read_node(index: int, node: onnx.NodeProto, name: str) -> Node:
     attributes: dict[str, Any] = {}
     captured: list[str] = []
     for attribute in node.attribute:
@@ -122,7 +125,7 @@ def _read_node(index: int, node: onnx.NodeProto) -> Node:
             captured += _captured_names(attribute.g)
     domain = "" if node.domain == "ai.onnx" else node.domain
     inputs, outputs = tuple(node.input), tuple(node.output)
-    return Node(index, node.op_type, domain, node.name, inputs, outputs, attributes, tuple(captured))
+    return Node(index, node.op_type, domain, name, inputs, outputs, attributes, tuple(captured))
 
 
 def _captured_names(body: onnx.GraphProto) -> Iterator[str]:

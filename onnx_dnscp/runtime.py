@@ -44,10 +44,12 @@ def default_opset(model: onnx.ModelProto) -> int:
 def working_copy(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model with the same meaning that the installed runtime can load.
 
-    The argument comes back unchanged when its opset and IR version are already in range. The copy is
-    for running only; what is saved keeps the file's own opset and IR version.
+    The argument comes back unchanged when nothing stands in the way: opset and IR version in range, no two nodes
+    with one name. The copy is for running only; what is saved keeps the file's own.
     """
-    if default_opset(model) <= MAX_OPSET and model.ir_version <= MAX_IR_VERSION:
+    names = [node.name for node in model.graph.node if node.name]
+    in_range = default_opset(model) <= MAX_OPSET and model.ir_version <= MAX_IR_VERSION
+    if in_range and len(names) == len(set(names)):
         return model
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -61,6 +63,8 @@ def working_copy(model: onnx.ModelProto) -> onnx.ModelProto:
                 f"Export the model with opset {MAX_OPSET} or lower."
             ) from error
     copy.ir_version = min(copy.ir_version, MAX_IR_VERSION)
+    for index, node in enumerate(copy.graph.node):
+        node.name = f"{index}/{node.name}"
     return copy
 
 

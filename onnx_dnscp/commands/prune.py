@@ -274,6 +274,11 @@ class _Run:
             before.accuracy, after.accuracy, after.agreement = own.accuracy, new.accuracy, new.agreement
         if dataset is not None and dataset is self.dataset and before.accuracy is not None:
             self.notes.append("The accuracies are those on the training data; give --test-data for honest ones.")
+        if times[1] > times[0] and self.options.align == 1:
+            self.notes.append(
+                "The pruned model is not faster here: ONNX Runtime is slow with channel counts that are no multiple of 4. "
+                "Try --align 8 (or 16 on a CPU with AVX512)."
+            )
         return PruneReport(
             model=str(self.loaded.path),
             output=str(self.target),

@@ -179,7 +179,7 @@ def resize_split(op: Resize) -> list[Edit]:
     sizes = [op.after(name)[axis] for name in op.node.outputs]
     if "split" in op.node.attributes or op.has_operand(1):
         return [op.set("split", 1, sizes)]
-    if len(set(sizes)) == 1:
+    if len(set(sizes)) == 1 or sizes == [op.before(name)[axis] for name in op.node.outputs]:
         return []
     if op.units.graph.opset < 13:
         return [SetAttribute(op.node, "split", sizes)]
@@ -197,10 +197,15 @@ def resize_slice(op: Resize) -> list[Edit]:
         if keep.all():
             continue
         size = keep.size
-        starts[i] = int(keep[: starts[i] % size if starts[i] < 0 else starts[i]].sum())
+        starts[i] = int(keep[: _from_front(starts[i], size)].sum())
         if ends[i] < size:
-            ends[i] = int(keep[: max(ends[i] + size, 0) if ends[i] < 0 else ends[i]].sum())
+            ends[i] = int(keep[: _from_front(ends[i], size)].sum())
     return [op.set("starts", 1, starts), op.set("ends", 2, ends)]
+
+
+def _from_front(bound: int, size: int) -> int:
+    """A bound that may count from the end as one that counts from the front, and not from before it."""
+    return max(bound + size, 0) if bound < 0 else bound
 
 
 @resize_rule("Pad")

@@ -44,10 +44,14 @@ def apply_cuts(model: onnx.ModelProto, units: Units, cuts: Cuts) -> onnx.ModelPr
 
 
 def _set_attribute(node: onnx.NodeProto, edit: SetAttribute) -> None:
-    for attribute in [a for a in node.attribute if a.name == edit.name]:
-        node.attribute.remove(attribute)
-    if edit.value is not None:
-        node.attribute.append(helper.make_attribute(edit.name, edit.value))
+    attribute = next((a for a in node.attribute if a.name == edit.name), None)
+    if edit.value is None:
+        if attribute is not None:
+            node.attribute.remove(attribute)
+        return
+    if attribute is None:
+        attribute = node.attribute.add()
+    attribute.CopyFrom(helper.make_attribute(edit.name, edit.value))  # in place: the order of attributes is the user's
 
 
 def _drop_dead_nodes(model: onnx.ModelProto, before: Graph) -> None:

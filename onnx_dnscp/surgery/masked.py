@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnx_dnscp.surgery.weights import stored_tensors
+from onnx_dnscp.graph import Graph
 from onnx_dnscp.units import Units
 
 MASK_PREFIX = "dnscp_mask//"
@@ -25,15 +25,12 @@ def mask_model(model: onnx.ModelProto, units: Units, removed: NDArray[np.bool_])
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    types = _element_types(model)
     stays = np.append(~removed, True)  # FIXED = -1 picks the appended True
     for position, consumer in enumerate(units.consumers):
         if not removed[consumer.channel_units[consumer.channel_units >= 0]].any():
             continue
         node = next(n for n in result.graph.node if consumer.output in n.output)
-        dtype = helper.tensor_dtype_to_np_dtype(types.get(consumer.weight, onnx.TensorProto.FLOAT))
-        if np.issubdtype(dtype, np.integer):
-            dtype = np.dtype(np.float32)  # a quantised weight reaches its consumer dequantised
+        dtype = _operand_dtype(units.graph, node.input[consumer.operand])
         mask, masked = f"{MASK_PREFIX}{position}", f"{MASK_PREFIX}{position}/weight"
         values = stays[consumer.operand_units].astype(dtype)
         result.graph.initializer.append(numpy_helper.from_array(values, mask))
@@ -44,5 +41,11 @@ def mask_model(model: onnx.ModelProto, units: Units, removed: NDArray[np.bool_])
     return result
 
 
-def _element_types(model: onnx.ModelProto) -> Mapping[str, int]:
-    return {name: tensor.data_type for name, tensor in stored_tensors(model)}
+def _operand_dtype(graph: Graph, name: str) -> np.dtype[Any]:
+    """Element type in which a stored tensor reaches its consumer: a Cast or DequantizeLinear on the way decides it."""
+    while name not in graph.stored:
+        node = graph.producer[name]
+        if node.op_type == "Cast":
+            return np.dtype(helper.tensor_dtype_to_np_dtype(node.attributes["to"]))
+        name = node.inputs[1 if node.op_type == "DequantizeLinear" else 0]  # the scale has the type of the result
+    return graph.stored[name].dtype

@@ -22,6 +22,7 @@ from onnx_dnscp.runtime import Session
 from onnx_dnscp.surgery.weights import set_tensor, stored_tensors
 from onnx_dnscp.units import Units
 
+FIRST_IR_WITHOUT_INPUTS = 4  # older files must list every initializer among the graph inputs
 _MAX_CONSTANT = 1 << 16  # elements; larger tensors are data, not shape arithmetic
 
 
@@ -47,8 +48,8 @@ def follow_shapes(
         feeds[name] = graph.stored[name] if name in graph.stored else seen.integers[name]
     for name in (*feeds, *wanted):
         source = graph.producer.get(name)
-        if source is not None and source.op_type == "Shape" and source.inputs[0] in shapes:
-            feeds[name] = _shape_output(source, shapes[source.inputs[0]][1])
+        if source is not None and source.op_type in ("Shape", "Size") and source.inputs[0] in shapes:
+            feeds[name] = _size_output(source, shapes[source.inputs[0]][1])
     values = _evaluate(graph, nodes, feeds, [n for n in wanted if n in made]) if nodes else {}
     known = {**graph.stored, **{n: seen.integers[n] for n in wanted}, **feeds, **values}
     return {key: np.asarray(known[name]) for key, name in names.items()}
@@ -74,7 +75,9 @@ def _is_arithmetic(name: str, graph: Graph, units: Units) -> bool:
     return name in units.trace.integers
 
 
-def _shape_output(node: Node, shape: tuple[int, ...]) -> NDArray[np.int64]:
+def _size_output(node: Node, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    if node.op_type == "Size":
+        return np.array(math.prod(shape), dtype=np.int64)
     return np.array(shape[node.attributes.get("start", 0) : node.attributes.get("end", len(shape))], dtype=np.int64)
 
 
@@ -110,7 +113,7 @@ def set_operand(
     elif name in graph.stored or not depends_on_shapes(graph, name):
         _read_new_initializer(model, node, edit.operand, edit.values.astype(found.dtype).reshape(found.shape))
     elif not _rewrite_leaves(model, graph, units, name, found.ravel(), edit.values):
-        _add_difference(model, node, edit.operand, edit.values - found.ravel().astype(np.int64), found)
+        _correct(model, node, edit.operand, found, edit.values)
 
 
 def depends_on_shapes(graph: Graph, name: str) -> bool:
@@ -139,7 +142,7 @@ def _read_new_initializer(
 ) -> None:
     base = node.input[operand] if operand < len(node.input) and node.input[operand] else f"{node.output[0]}_sizes"
     name = _free_name(model, f"{base}_pruned")
-    model.graph.initializer.append(numpy_helper.from_array(values, name))
+    _add_initializer(model, name, values)
     while len(node.input) <= operand:
         node.input.append("")
     node.input[operand] = name
@@ -190,17 +193,38 @@ def _leaf(graph: Graph, units: Units, name: str, element: int) -> tuple[str, int
     return None
 
 
-def _add_difference(
-    model: onnx.ModelProto, node: onnx.NodeProto, operand: int, difference: NDArray[np.int64], like: NDArray[Any]
+def _correct(
+    model: onnx.ModelProto, node: onnx.NodeProto, operand: int, found: NDArray[Any], wanted: NDArray[np.int64]
 ) -> None:
-    """Correct a computed operand by a constant, where its baked part cannot be reached."""
+    """Correct a computed operand by constants, where its baked part cannot be reached.
+
+    A count may be baked into a product with a size that varies (`batch * 64`), so a positive number is scaled, which is
+    right for every size; only what cannot be scaled is moved by a difference.
+    """
+    old = found.ravel().astype(np.int64)
+    scaled = (old > 0) & (wanted > 0)
+    common = np.where(scaled, np.gcd(old, wanted), 1)
+    times = np.where(scaled, wanted // common, 1)
+    parts = np.where(scaled, old // common, 1)
+    difference = np.where(scaled, 0, wanted - old)
     source = node.input[operand]
-    constant = _free_name(model, f"{source}_shrink")
-    model.graph.initializer.append(numpy_helper.from_array(difference.astype(like.dtype).reshape(like.shape), constant))
-    result = _free_name(model, f"{source}_pruned")
-    position = next(i for i, n in enumerate(model.graph.node) if n.output[0] == node.output[0])
-    node.input[operand] = result
-    model.graph.node.insert(position, helper.make_node("Add", [source, constant], [result], name=result))
+    for op_type, constant in (("Mul", times), ("Div", parts), ("Add", difference)):
+        if (constant == (0 if op_type == "Add" else 1)).all():
+            continue
+        name = _free_name(model, f"{source}_shrink")
+        _add_initializer(model, name, constant.astype(found.dtype).reshape(found.shape))
+        result = _free_name(model, f"{source}_pruned")
+        position = next(i for i, n in enumerate(model.graph.node) if n.output[0] == node.output[0])
+        read = helper.make_node(op_type, [node.input[operand], name], [result], name=result)
+        node.input[operand] = result
+        model.graph.node.insert(position, read)
+
+
+def _add_initializer(model: onnx.ModelProto, name: str, values: NDArray[Any]) -> None:
+    tensor = numpy_helper.from_array(values, name)
+    model.graph.initializer.append(tensor)
+    if model.ir_version < FIRST_IR_WITHOUT_INPUTS:
+        model.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, values.shape))
 
 
 def _free_name(model: onnx.ModelProto, base: str) -> str:

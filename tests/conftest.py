@@ -1,0 +1,72 @@
+"""Fixtures that several test files share: the shipped models and data, and a network small enough to damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+MODELS = Path(__file__).parent.parent / "models"
+
+
+@pytest.fixture(scope="session")
+def resnet_path() -> Path:
+    """Input `image` (N, 1, 8, 8), output `logits` (N, 10); residual blocks with batch norm."""
+    return MODELS / "digits-resnet.onnx"
+
+
+@pytest.fixture(scope="session")
+def separable_path() -> Path:
+    """Input `image` (N, 1, 8, 8), output `probabilities` (N, 10) behind a Softmax; depthwise convolutions."""
+    return MODELS / "digits-separable.onnx"
+
+
+@pytest.fixture(scope="session")
+def train_data_path() -> Path:
+    """1437 digits, `image` and `labels`."""
+    return MODELS / "digits-train.npz"
+
+
+@pytest.fixture(scope="session")
+def test_data_path() -> Path:
+    """360 digits that the models have not seen."""
+    return MODELS / "digits-test.npz"
+
+
+@pytest.fixture
+def tiny_model() -> onnx.ModelProto:
+    """Conv (1 to 6) - Relu - Conv (6 to 4) - Relu - mean - Gemm (4 to 3); 10 prunable channels."""
+    rng = np.random.default_rng(0)
+    shapes = {"w1": (6, 1, 3, 3), "b1": (6,), "w2": (4, 6, 3, 3), "w3": (3, 4)}
+    weights = [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n) for n, s in shapes.items()]
+    nodes = [
+        helper.make_node("Conv", ["image", "w1", "b1"], ["c1"], name="conv1", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"], name="relu1"),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], name="conv2", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c2"], ["r2"], name="relu2"),
+        helper.make_node("GlobalAveragePool", ["r2"], ["p"], name="pool"),
+        helper.make_node("Flatten", ["p"], ["f"], name="flatten"),
+        helper.make_node("Gemm", ["f", "w3"], ["logits"], name="head", transB=1),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 8, 8])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])
+    graph = helper.make_graph(nodes, "tiny", [image], [logits], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture
+def tiny_path(tiny_model: onnx.ModelProto, tmp_path: Path) -> Path:
+    """`tiny_model` in a folder of its own."""
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(tiny_model.SerializeToString())
+    return path
+
+
+@pytest.fixture
+def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latency is measured with few repeats; the numbers stay positive but mean little."""
+    monkeypatch.setattr("onnx_dnscp.latency.ROUNDS", 1)
+    monkeypatch.setattr("onnx_dnscp.latency.SECONDS_PER_RUN", 0.001)

@@ -1,0 +1,112 @@
+"""Small ONNX models for tests: written as text, filled with seeded values, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, parser
+
+from onnx_dnscp.load import LoadedModel
+
+Arrays = dict[str, NDArray[Any]]
+Rng = np.random.Generator
+
+
+def filled(text: str, seed: int = 0) -> onnx.ModelProto:
+    """Parse ONNX text and give every declared weight seeded values.
+
+    The parser keeps a declaration without a value (`<float[4, 3, 1, 1] w>`) as value_info; here it becomes an
+    initializer: positive for names that start with `pos`, in a `Constant` node for names that start with `const`,
+    repeated among the graph inputs for IR versions before 4.
+    """
+    model = parser.parse_model(text)
+    graph = model.graph
+    rng = np.random.default_rng(seed)
+    made = {name for node in graph.node for name in node.output}
+    declared = [info for info in graph.value_info if info.name not in made]
+    constants = []
+    for info in declared:
+        graph.value_info.remove(info)
+        tensor = numpy_helper.from_array(_values(info, rng), info.name)
+        if info.name.startswith("const"):
+            constants.append(helper.make_node("Constant", [], [info.name], value=tensor))
+        else:
+            graph.initializer.append(tensor)
+    nodes = [*constants, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    if model.ir_version < 4:
+        graph.input.extend(
+            helper.make_tensor_value_info(t.name, t.data_type, tuple(t.dims)) for t in graph.initializer
+        )
+    return model
+
+
+def _values(info: onnx.ValueInfoProto, rng: Rng) -> NDArray[Any]:
+    shape = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
+    dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+    values = rng.uniform(0.5, 1.5, shape) if info.name.startswith("pos") else rng.standard_normal(shape)
+    return (values > 0 if dtype == np.bool_ else values).astype(dtype)
+
+
+def load(model: onnx.ModelProto) -> LoadedModel:
+    """`model` as if it had been read from a file; nothing is written."""
+    content = model.SerializeToString()
+    return LoadedModel(Path("memory.onnx"), model, hashlib.sha256(content).hexdigest(), len(content))
+
+
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that can be edited."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def inputs_at(model: onnx.ModelProto, batch: int, size: int, seed: int = 0) -> Arrays:
+    """Seeded inputs with `batch` for a dynamic first axis and `size` for other dynamic axes."""
+    rng = np.random.default_rng(seed)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    feeds: Arrays = {}
+    for info in model.graph.input:
+        if info.name not in stored:
+            dims = info.type.tensor_type.shape.dim
+            shape = [d.dim_value or (batch if axis == 0 else size) for axis, d in enumerate(dims)]
+            dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+            feeds[info.name] = (rng.standard_normal(shape) * 2).astype(dtype)
+    return feeds
+
+
+def run(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+    """All outputs of `model`, on one thread and without graph optimisations."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+
+def assert_same(actual: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]], *, tol: float) -> None:
+    """Fail unless all outputs agree in name, shape and type, and to `tol` of each output's largest magnitude."""
+    assert list(actual) == list(expected)
+    for name, value in expected.items():
+        assert actual[name].dtype == value.dtype, name
+        assert np.isfinite(value).all(), f"{name} is not finite; the comparison would mean nothing"
+        atol = tol * float(np.abs(value).max(initial=0.0))
+        np.testing.assert_allclose(actual[name], value, rtol=0, atol=atol, err_msg=name)
+
+
+def stored_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """(name, tensor) of initializers and of `Constant` nodes, in place."""
+    yield from ((tensor.name, tensor) for tensor in model.graph.initializer)
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            yield node.output[0], node.attribute[0].t

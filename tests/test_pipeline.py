@@ -1,0 +1,168 @@
+"""The whole line on the shipped models: from a file to a smaller file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import onnx_dnscp
+from onnx_dnscp.errors import VerificationError
+from onnx_dnscp.runtime import can_train
+from onnx_dnscp.training.loop import Progress
+
+MODELS = Path(__file__).parents[1] / "models"
+RESNET, SEPARABLE = MODELS / "digits-resnet.onnx", MODELS / "digits-separable.onnx"
+TRAIN, TEST = MODELS / "digits-train.npz", MODELS / "digits-test.npz"
+
+needs_training = pytest.mark.skipif(not can_train(), reason="this ONNX Runtime cannot train")
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A quarter of the training images without labels."""
+    path = tmp_path_factory.mktemp("data") / "unlabelled.npz"
+    np.savez(path, image=np.load(TRAIN)["image"][::4])
+    return path
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    return {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+
+
+@needs_training
+def test_channels_come_back_and_the_accuracy_stays(tmp_path: Path) -> None:
+    """Shorter than the README's run: recoveries happen, half of the MACs go, 97 % of the digits are still read."""
+    before = digest(RESNET)
+    seen: list[Progress] = []
+    report = onnx_dnscp.prune(
+        RESNET,
+        tmp_path / "out.onnx",
+        data=TRAIN,
+        test_data=TEST,
+        metric="macs",
+        ratio=0.5,
+        epochs=3,
+        finetune_epochs=1,
+        learning_rate=0.1,
+        c_rate=0.01,
+        listener=seen.append,
+    )
+    assert report.recovered > 0
+    assert report.loss == "cross-entropy"
+    assert 0.5 <= report.ratio < 0.52
+    assert report.after.macs <= 0.5 * report.before.macs
+    assert report.after.accuracy is not None
+    assert report.after.accuracy >= 0.97
+    assert report.max_relative_error < 1e-5
+    assert digest(RESNET) == before
+    assert {p.phase for p in seen} == {"train", "fine-tune"}
+    assert max(p.recovered for p in seen) == report.recovered
+    assert seen[-1].seconds_left == 0
+
+
+@needs_training
+@pytest.mark.parametrize("model", [RESNET, SEPARABLE], ids=lambda p: p.stem)
+def test_the_same_seed_gives_the_same_file(tmp_path: Path, model: Path, unlabelled: Path) -> None:
+    """Byte for byte on one thread; another seed gives another file."""
+    files = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        out = tmp_path / f"{name}.onnx"
+        onnx_dnscp.prune(model, out, data=unlabelled, epochs=1, finetune_epochs=1, seed=seed, threads=1)
+        files.append(digest(out))
+    assert files[0] == files[1] != files[2]
+
+
+@needs_training
+def test_without_labels_the_network_learns_from_the_original(tmp_path: Path, unlabelled: Path) -> None:
+    """Self-distillation is chosen, and training beats cutting at once by far."""
+    options = {"metric": "macs", "ratio": 0.6, "data": unlabelled, "test_data": TEST}
+    cut = onnx_dnscp.prune(SEPARABLE, tmp_path / "cut.onnx", train=False, **options)
+    trained = onnx_dnscp.prune(
+        SEPARABLE, tmp_path / "trained.onnx", epochs=4, finetune_epochs=4, learning_rate=0.05, batch_size=32, **options
+    )
+    assert trained.loss == "distill"
+    assert cut.after.accuracy is not None
+    assert trained.after.accuracy is not None
+    assert trained.after.accuracy > cut.after.accuracy + 0.2
+    assert trained.after.agreement is not None
+
+
+@needs_training
+def test_without_data_it_works_and_says_so(tmp_path: Path) -> None:
+    """Synthetic inputs must not disturb the running statistics of batch norm."""
+    report = onnx_dnscp.prune(RESNET, tmp_path / "out.onnx", epochs=1, finetune_epochs=1, ratio=0.25)
+    assert any("synthetic" in note for note in report.notes)
+    original, pruned = weights(RESNET), weights(tmp_path / "out.onnx")
+    mean = pruned["stem.norm.mean"]
+    assert set(mean.tolist()) <= set(original["stem.norm.mean"].tolist())
+    assert not set(pruned["stem.weight"].ravel().tolist()) <= set(original["stem.weight"].ravel().tolist())
+
+
+@needs_training
+def test_adamw_and_frozen_batch_norm(tmp_path: Path, unlabelled: Path) -> None:
+    """Other optimiser, other batch norm: still verified and as small as asked."""
+    report = onnx_dnscp.prune(
+        RESNET,
+        tmp_path / "out.onnx",
+        data=unlabelled,
+        epochs=1,
+        finetune_epochs=1,
+        optimizer="adamw",
+        batch_norm="frozen",
+        metric="params",
+        ratio=0.4,
+    )
+    assert report.after.params <= 0.6 * report.before.params
+    assert set(weights(tmp_path / "out.onnx")["a1.norm.var"].tolist()) <= set(weights(RESNET)["a1.norm.var"].tolist())
+
+
+@pytest.mark.parametrize("model", [RESNET, SEPARABLE], ids=lambda p: p.stem)
+def test_one_shot_needs_no_data_and_only_removes(tmp_path: Path, model: Path) -> None:
+    """Every weight of the result is a slice of the original's; nothing was trained."""
+    report = onnx_dnscp.prune(model, tmp_path / "out.onnx", train=False, ratio=0.3)
+    assert report.recovered == report.dropped == 0
+    original = weights(model)
+    for name, value in weights(tmp_path / "out.onnx").items():
+        assert set(value.ravel().tolist()) <= set(original[name].ravel().tolist())
+    assert sum(g.width - g.kept for g in report.groups) == round(0.3 * sum(g.width for g in report.groups) + 0.4999)
+
+
+def test_aligned_counts(tmp_path: Path) -> None:
+    """All kept counts are multiples of 8, and the target is still met."""
+    report = onnx_dnscp.prune(RESNET, tmp_path / "out.onnx", train=False, metric="macs", ratio=0.5, align=8)
+    assert all(group.kept % 8 == 0 for group in report.groups)
+    assert 0.5 <= report.ratio < 0.55
+
+
+def test_a_ratio_of_zero_changes_nothing(tmp_path: Path) -> None:
+    """Pruning nothing is the identity, byte for byte."""
+    onnx_dnscp.prune(RESNET, tmp_path / "out.onnx", train=False, ratio=0)
+    original = onnx.load(RESNET)
+    assert (tmp_path / "out.onnx").read_bytes() == original.SerializeToString(deterministic=True)
+
+
+@needs_training
+def test_training_that_goes_astray_in_the_write_back_is_caught(
+    tmp_path: Path, unlabelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If fine-tuned weights did not flow back as trained, the embedded full-size model would disagree: no file."""
+    from onnx_dnscp.commands import prune as module
+
+    def off_by_a_little(full: np.ndarray, small: np.ndarray, keeps: object) -> np.ndarray:
+        result = right(full, small, keeps)  # type: ignore[arg-type]
+        return result * np.float32(1.01)
+
+    right = module.embed_array
+    monkeypatch.setattr(module, "embed_array", off_by_a_little)
+    with pytest.raises(VerificationError, match="nothing was saved"):
+        onnx_dnscp.prune(RESNET, tmp_path / "out.onnx", data=unlabelled, epochs=1, finetune_epochs=1)
+    assert list(tmp_path.iterdir()) == []

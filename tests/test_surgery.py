@@ -1,0 +1,352 @@
+"""Surgery: the pruned model is the masked model without what is silent, and otherwise the user's file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from cases import CASES, ENDS, Case, case
+from models import Arrays, assert_same, copied, filled, inputs_at, load, run, stored_tensors
+from numpy.typing import NDArray
+from onnx import checker, numpy_helper, shape_inference
+
+from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.errors import RequestError
+from onnx_dnscp.plan import Plan, make_plan
+from onnx_dnscp.surgery.apply import apply_cuts
+from onnx_dnscp.surgery.cuts import cut_array, embed_array, plan_cuts
+from onnx_dnscp.surgery.masked import mask_model
+from onnx_dnscp.units import Units
+
+Removed = NDArray[np.bool_]
+PRUNABLE = [case for case in CASES if case.widths]
+SIZES = ((1, 8), (3, 12))  # (batch, size of dynamic axes); discovery traces with batch 2 and size 64
+ROUNDING = 2e-6  # a few float32 roundings of the largest output value
+NUM_RANDOM_REMOVALS = 2
+
+
+@cache
+def units_of(case: Case) -> Units:
+    return discover(load(case.model))
+
+
+def removals(units: Units, seed: int = 0) -> Iterator[Removed]:
+    """The first unit of every group, all but the last unit of every group, and some random removals."""
+    rng = np.random.default_rng(seed)
+    firsts = np.zeros(units.num_units, dtype=bool)
+    firsts[[group.first for group in units.groups if group.width > 1]] = True
+    all_but_last = np.ones(units.num_units, dtype=bool)
+    all_but_last[[group.first + group.width - 1 for group in units.groups]] = False
+    yield firsts
+    yield all_but_last
+    for _ in range(NUM_RANDOM_REMOVALS):
+        removed = rng.random(units.num_units) < 0.5
+        removed[[group.first + rng.integers(group.width) for group in units.groups]] = False
+        if removed.any():
+            yield removed
+
+
+def pruned_model(case: Case, removed: Removed) -> onnx.ModelProto:
+    units = units_of(case)
+    return apply_cuts(case.model, units, plan_cuts(units, removed))
+
+
+def passes_full_check(model: onnx.ModelProto) -> bool:
+    try:
+        checker.check_model(model, full_check=True)
+    except (checker.ValidationError, shape_inference.InferenceError):
+        return False
+    return True
+
+
+def feeds_of(case: Case) -> list[Arrays]:
+    return [inputs_at(case.model, batch, size) for batch, size in (SIZES if case.dynamic else SIZES[:1])]
+
+
+@pytest.mark.parametrize("case", PRUNABLE, ids=str)
+def test_pruned_model_equals_masked_model(case: Case) -> None:
+    """At input sizes that discovery did not see, and for every removal, only rounding differs."""
+    units = units_of(case)
+    valid = passes_full_check(case.model)
+    for removed in removals(units):
+        pruned = pruned_model(case, removed)
+        masked = mask_model(case.model, units, removed)
+        assert pruned != case.model
+        assert not valid or passes_full_check(pruned)
+        for feeds in feeds_of(case):
+            assert_same(run(pruned, feeds), run(masked, feeds), tol=ROUNDING)
+
+
+@pytest.mark.parametrize("case", PRUNABLE, ids=str)
+def test_pruned_model_equals_original_with_the_plans_inputs_set_to_zero(case: Case) -> None:
+    """The plan's `consumers` alone, carried out with plain numpy, give the same outputs."""
+    units = units_of(case)
+    for removed in removals(units):
+        silenced = set_inputs_to_zero(case.model, make_plan(units, removed, "0"))
+        pruned = pruned_model(case, removed)
+        for feeds in feeds_of(case):
+            assert_same(run(pruned, feeds), run(silenced, feeds), tol=ROUNDING)
+
+
+def set_inputs_to_zero(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+    """The outside oracle: an edit of the original's weights that knows nothing of units."""
+    result = copied(model)
+    stored = dict(stored_tensors(result))
+    makers = {name: node for node in result.graph.node for name in node.output}
+    factors = {name: np.ones(numpy_helper.to_array(tensor).shape) for name, tensor in stored.items()}
+    for node in result.graph.node:
+        consumer = plan.consumers.get(node.name or node.output[0])
+        if consumer is None:
+            continue
+        operand = 0 if node.op_type == "MatMul" and leads_to_stored(node.input[0], makers, stored) else 1
+        way = list(way_to_stored(node.input[operand], makers, stored))
+        shape = numpy_helper.to_array(stored[consumer.weight]).shape
+        for step in reversed(way):
+            shape = moved(step, np.empty(shape), stored).shape
+        factor = np.ones(shape)
+        silence(node, operand, factor, consumer.input_channels)
+        for step in way:
+            factor = moved_back(step, factor, numpy_helper.to_array(stored[consumer.weight]).shape)
+        factors[consumer.weight] *= factor
+    for name, tensor in stored.items():
+        values = numpy_helper.to_array(tensor)
+        if values.dtype.kind == "f":
+            tensor.CopyFrom(numpy_helper.from_array((values * factors[name]).astype(values.dtype), name))
+    return result
+
+
+def silence(node: onnx.NodeProto, operand: int, factor: NDArray[Any], channels: list[int]) -> None:
+    """Write 0 into the slices of the weight operand that read the input channels."""
+    attributes = {a.name: a.i for a in node.attribute}
+    if node.op_type == "Conv":
+        groups = attributes.get("group", 1)
+        outs, per_group = factor.shape[0] // groups, factor.shape[1]
+        for channel in channels:
+            group, position = divmod(channel, per_group)
+            factor[group * outs : (group + 1) * outs, position] = 0
+    elif node.op_type == "Gemm":
+        np.moveaxis(factor, 1 if attributes.get("transB") else 0, 0)[channels] = 0
+    else:
+        assert node.op_type == "MatMul"
+        np.moveaxis(factor, -2 if operand == 1 else -1, 0)[channels] = 0
+
+
+def way_to_stored(name: str, makers: dict[str, onnx.NodeProto], stored: dict[str, Any]) -> Iterator[onnx.NodeProto]:
+    while name not in stored:
+        yield makers[name]
+        name = makers[name].input[0]
+
+
+def leads_to_stored(name: str, makers: dict[str, onnx.NodeProto], stored: dict[str, Any]) -> bool:
+    return name in stored or (name in makers and leads_to_stored(makers[name].input[0], makers, stored))
+
+
+def moved(step: onnx.NodeProto, values: NDArray[Any], stored: dict[str, onnx.TensorProto]) -> NDArray[Any]:
+    if step.op_type == "Transpose":
+        return values.transpose(permutation(step, values.ndim))
+    if step.op_type == "Unsqueeze":
+        return np.expand_dims(values, tuple(numpy_helper.to_array(stored[step.input[1]])))
+    if step.op_type == "Reshape":
+        return values.reshape(numpy_helper.to_array(stored[step.input[1]]))
+    assert step.op_type in ("Identity", "Cast"), step.op_type
+    return values
+
+
+def moved_back(step: onnx.NodeProto, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    if step.op_type == "Transpose":
+        return values.transpose(np.argsort(permutation(step, values.ndim)))
+    return values.reshape(shape)
+
+
+def permutation(step: onnx.NodeProto, rank: int) -> list[int]:
+    return list(step.attribute[0].ints) if step.attribute else list(range(rank))[::-1]
+
+
+@pytest.mark.parametrize("case", PRUNABLE, ids=str)
+def test_stored_tensors_shrink_exactly_where_the_plan_says(case: Case) -> None:
+    """What stays of every weight is the original without the plan's slices."""
+    units = units_of(case)
+    for removed in removals(units):
+        expected = {name: numpy_helper.to_array(tensor) for name, tensor in stored_tensors(case.model)}
+        for group in make_plan(units, removed, "0").groups:
+            assert len(group.removed) == removed[units.groups[group.id].first :][: group.width].sum()
+            for cut in group.slices:
+                gone = [index for indices in cut.indices.values() for index in indices]
+                expected[cut.tensor] = delete_marked(expected[cut.tensor], cut.axis, gone)
+        for name, tensor in stored_tensors(pruned_model(case, removed)):
+            if name in expected and expected[name].dtype.kind == "f":
+                values = expected[name]
+                np.testing.assert_array_equal(numpy_helper.to_array(tensor), values[~np.isnan(values)].reshape(tensor.dims))
+
+
+def delete_marked(values: NDArray[Any], axis: int, indices: list[int]) -> NDArray[Any]:
+    """Mark slices as NaN, so that several groups can cut one axis by original positions."""
+    values = values.copy()
+    np.moveaxis(values, axis, 0)[indices] = np.nan
+    return values
+
+
+@pytest.mark.parametrize("case", PRUNABLE, ids=str)
+def test_declared_shapes_follow(case: Case) -> None:
+    """Shapes written in the file agree with what ONNX's own shape inference says of the pruned model."""
+    declared = shape_inference.infer_shapes(case.model)
+    units = units_of(case)
+    removed = next(removals(units))
+    pruned = apply_cuts(declared, units, plan_cuts(units, removed))
+    written = static_shapes(pruned)
+    assert len(written) >= len(static_shapes(declared)) - len(case.model.graph.node)
+    bare = copied(pruned)
+    del bare.graph.value_info[:]
+    inferred = static_shapes(shape_inference.infer_shapes(bare))
+    compared = 0
+    for name in written.keys() & inferred.keys():
+        for left, right in zip(written[name], inferred[name], strict=True):
+            if left and right:
+                assert left == right, name
+                compared += 1
+    assert compared
+    checker.check_model(pruned, full_check=passes_full_check(declared))
+
+
+def static_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
+    graph = model.graph
+    infos = (*graph.value_info, *graph.input, *graph.output)
+    return {info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim] for info in infos}
+
+
+def test_declared_shapes_of_value_info_and_old_inputs_shrink() -> None:
+    """A hand-worked example: 4 channels minus one, in value_info and in inputs that repeat initializers."""
+    for name, tensors in (("declared-shapes", ("a", "r")), ("Conv-initializers-are-inputs", ("s", "t", "m", "pos_v"))):
+        chosen = next(case for case in CASES if case.name == name)
+        pruned = pruned_model(chosen, np.array([False, True, False, False]))
+        assert [4 in static_shapes(chosen.model)[tensor] for tensor in tensors] == [True] * len(tensors)
+        assert [3 in static_shapes(pruned)[tensor] for tensor in tensors] == [True] * len(tensors)
+        assert [4 in static_shapes(pruned)[tensor] for tensor in tensors] == [False] * len(tensors)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_removing_nothing_changes_nothing(case: Case) -> None:
+    units = units_of(case)
+    before = case.model.SerializeToString(deterministic=True)
+    nothing = np.zeros(units.num_units, dtype=bool)
+    after = apply_cuts(case.model, units, plan_cuts(units, nothing))
+    assert after == case.model
+    assert mask_model(case.model, units, nothing) == case.model
+    assert case.model.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize("case", PRUNABLE, ids=str)
+def test_the_rest_of_the_file_stays_as_it_was(case: Case) -> None:
+    """Names, order, opset, IR version, metadata, inputs and outputs are kept; the argument is not modified."""
+    before = case.model.SerializeToString(deterministic=True)
+    for removed in removals(units_of(case)):
+        pruned = pruned_model(case, removed)
+        mask_model(case.model, units_of(case), removed)
+        assert case.model.SerializeToString(deterministic=True) == before
+        assert pruned.ir_version == case.model.ir_version
+        assert pruned.opset_import == case.model.opset_import
+        assert pruned.metadata_props == case.model.metadata_props
+        assert pruned.graph.name == case.model.graph.name
+        assert pruned.graph.output == case.model.graph.output
+        names = [info.name for info in case.model.graph.input]
+        assert [info.name for info in pruned.graph.input][: len(names)] == names
+        assert pruned.graph.input[0] == case.model.graph.input[0]
+        check_nodes(case.model.graph, pruned.graph)
+        check_initializers(case.model.graph, pruned.graph)
+
+
+def check_nodes(before: onnx.GraphProto, after: onnx.GraphProto) -> None:
+    """Every node of `after` is the original one, or new; what is missing computed integers only."""
+    originals = {node.output[0]: node for node in before.node}
+    kept = [node for node in after.node if node.output[0] in originals]
+    assert [n.output[0] for n in kept] == [n.output[0] for n in before.node if n.output[0] in {k.output[0] for k in kept}]
+    for node in kept:
+        original = originals[node.output[0]]
+        assert (node.op_type, node.name, node.domain) == (original.op_type, original.name, original.domain)
+        assert node.output == original.output
+        assert [n for n in node.input[:1]] == [n for n in original.input[:1]]
+        for new, old in zip(node.input, original.input, strict=False):
+            assert new == old or "_pruned" in new
+    lost = [node.op_type for node in before.node if node.output[0] not in {k.output[0] for k in kept}]
+    assert set(lost) <= {"Constant", "Concat", "Gather", "Cast", "Reshape", "Transpose", "Slice", "ConstantOfShape"}
+
+
+def check_initializers(before: onnx.GraphProto, after: onnx.GraphProto) -> None:
+    originals = {tensor.name: tensor for tensor in before.initializer}
+    kept = [tensor for tensor in after.initializer if tensor.name in originals]
+    assert [t.name for t in kept] == [t.name for t in before.initializer if t.name in {k.name for k in kept}]
+    assert all(tensor.data_type == originals[tensor.name].data_type for tensor in kept)
+    assert all(tensor.data_type in (6, 7) for name, tensor in originals.items() if name not in {k.name for k in kept})
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.name in ("Conv-2d-named", "residual-chain")], ids=str)
+def test_a_group_cannot_be_emptied(case: Case) -> None:
+    """The refusal names the group, its readers and its width, and nothing is edited."""
+    units = units_of(case)
+    before = case.model.SerializeToString(deterministic=True)
+    group = units.groups[-1]
+    removed = np.zeros(units.num_units, dtype=bool)
+    removed[group.first : group.first + group.width] = True
+    message = rf"Group {group.id} \(read by {', '.join(group.consumers)}\) would lose all {group.width} channels"
+    with pytest.raises(RequestError, match=message):
+        plan_cuts(units, removed)
+    assert case.model.SerializeToString(deterministic=True) == before
+
+
+def test_the_named_consumer_is_in_the_refusal() -> None:
+    chosen = next(case for case in CASES if case.name == "Conv-2d-named")
+    with pytest.raises(RequestError, match="read by second.*all 5 channels"):
+        plan_cuts(units_of(chosen), np.ones(5, dtype=bool))
+
+
+@pytest.mark.parametrize("name", ["Conv-2d-named", "Flatten-Gemm", "MatMul-right"])
+def test_the_comparison_bites(name: str) -> None:
+    """One weight that moves by 1 % is noticed, in every stored float tensor's largest element."""
+    chosen = next(case for case in CASES if case.name == name)
+    feeds = feeds_of(chosen)[0]
+    expected = run(chosen.model, feeds)
+    assert_same(run(copied(chosen.model), feeds), expected, tol=ROUNDING)
+    for index, tensor in enumerate(chosen.model.graph.initializer):
+        values = numpy_helper.to_array(tensor).copy()
+        if values.dtype.kind != "f":
+            continue
+        values.flat[np.abs(values).argmax()] *= 1.01
+        moved_model = copied(chosen.model)
+        moved_model.graph.initializer[index].CopyFrom(numpy_helper.from_array(values, tensor.name))
+        with pytest.raises(AssertionError, match="Not equal to tolerance"):
+            assert_same(run(moved_model, feeds), expected, tol=ROUNDING)
+
+
+def test_weights_trained_after_discovery_are_the_ones_that_are_cut() -> None:
+    """Surgery takes values from the model it is given, not from the one discovery saw."""
+    chosen = next(case for case in CASES if case.name == "residual-chain")
+    units = units_of(chosen)
+    trained = filled(chosen.text, seed=7)
+    removed = next(removals(units))
+    pruned = apply_cuts(trained, units, plan_cuts(units, removed))
+    feeds = feeds_of(chosen)[0]
+    assert_same(run(pruned, feeds), run(mask_model(trained, units, removed), feeds), tol=ROUNDING)
+
+
+def test_embedding_what_was_cut_restores_the_array() -> None:
+    """`embed_array` writes the small array back where `cut_array` took it from."""
+    full = np.arange(24.0).reshape(2, 3, 4)
+    keeps = {1: np.array([0, 2]), 2: np.array([1, 3])}
+    small = cut_array(full, keeps)
+    np.testing.assert_array_equal(small, [[[1, 3], [9, 11]], [[13, 15], [21, 23]]])
+    np.testing.assert_array_equal(embed_array(full, small, keeps), full)
+    np.testing.assert_array_equal(embed_array(full * 0, small, keeps)[0], [[0, 1, 0, 3], [0] * 4, [0, 9, 0, 11]])
+
+
+def test_what_was_unused_in_the_file_stays() -> None:
+    """Surgery tidies up after itself only."""
+    unused = case(
+        "unused", "Conv", "a = Conv(x, w1) idle = Relu(a) y = Conv(a, w2)", (4,), ENDS + ", float[5] nobody, int64[1] none = {3}"
+    )
+    pruned = pruned_model(unused, np.array([True, False, False, False]))
+    assert [node.output[0] for node in pruned.graph.node] == ["a", "idle", "y"]
+    assert {"nobody", "none"} <= {tensor.name for tensor in pruned.graph.initializer}
