@@ -20,15 +20,15 @@ from onnx_dnscp.commands.inspect import inspect
 from onnx_dnscp.commands.prune import prune
 from onnx_dnscp.costs import METRICS
 from onnx_dnscp.data.preprocess import Preprocess
-from onnx_dnscp.errors import PruneError
+from onnx_dnscp.errors import PruneError, UsageError
 from onnx_dnscp.options import DEFAULT_LEARNING_RATES, PruneOptions
 from onnx_dnscp.runtime import first_line, installed_packages
 
 EXIT_BUG = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Checked = TypeVar("Checked", bound=BaseModel)
 _PATH = click.Path(path_type=Path)
 
 
@@ -62,7 +62,18 @@ def _preprocess_options(command: Command) -> Command:
 
 
 def _take_preprocess(values: dict[str, Any]) -> Preprocess:
-    return Preprocess(**{name: values.pop(name) for name in ("scale", "mean", "std", "size", "layout", "channels")})
+    names = ("scale", "mean", "std", "size", "layout", "channels")
+    return _checked(Preprocess, **{name: values.pop(name) for name in names})
+
+
+def _checked(kind: type[Checked], **values: Any) -> Checked:
+    """Options as a value of `kind`; what is out of range is wrong usage."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"Option {where}: {first['msg'].removeprefix('Value error, ')}.") from error
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
@@ -179,7 +190,7 @@ def prune_command(
 ) -> None:  # fmt: skip
     """Make MODEL smaller and faster, and save the result once it is verified."""
     preprocess = _take_preprocess(values)
-    options = PruneOptions(train=not values.pop("no_train"), preprocess=preprocess, **values)
+    options = _checked(PruneOptions, train=not values.pop("no_train"), preprocess=preprocess, **values)
     with console.progress_listener() as listener:
         report = prune(model, output, plan_out=plan_out, run_dir=run_dir, listener=listener, options=options)
     _show(report, as_json, console.show_prune)
@@ -240,9 +251,6 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted; no model was written.", EXIT_INTERRUPTED)
-    except ValidationError as error:
-        first = error.errors()[0]
-        return _fail(f"Option {'.'.join(str(p) for p in first['loc'])}: {first['msg']}.", EXIT_USAGE)
     except PruneError as error:
         if debug:
             traceback.print_exc()
@@ -258,5 +266,5 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {console.printable(message)}", err=True)
     return code

@@ -34,10 +34,11 @@ def send_log_to_stderr() -> None:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            err.print(escape(record.getMessage()), style="dim", soft_wrap=True)
+            err.print(_plain(record.getMessage()), style="dim", soft_wrap=True)
 
     logger = logging.getLogger("onnx_dnscp")
     logger.handlers = [Handler()]
+    logger.propagate = False  # onnxruntime's tools give the root logger a handler, which would print every line again
     logger.propagate = False  # some imported library gives the root logger a handler of its own
     logger.setLevel(logging.INFO)
 
@@ -96,6 +97,15 @@ class _PlainLines:
         )
 
 
+def printable(text: str) -> str:
+    """`text` with control characters spelled out, so that a name from a file cannot steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _plain(text: str) -> str:
+    return escape(printable(text))
+
+
 def duration(seconds: float) -> str:
     """Minutes and seconds for people."""
     minutes, rest = divmod(round(seconds), 60)
@@ -112,7 +122,7 @@ def count(number: float) -> str:
 
 def show_inspection(found: Inspection) -> None:
     """Groups, what is locked and why, and a summary line."""
-    table = Table(title=f"Prunable groups of {escape(found.model)}")
+    table = Table(title=f"Prunable groups of {_plain(found.model)}")
     for name in ("group", "width", "params", "MACs"):
         table.add_column(name, justify="right")
     table.add_column("read by")
@@ -127,7 +137,7 @@ def show_inspection(found: Inspection) -> None:
         locked.add_column("tensors")
         locked.add_column("reason")
         for entry in found.locked:
-            locked.add_row(str(entry.width), _names(entry.tensors), escape("; ".join(entry.reasons)))
+            locked.add_row(str(entry.width), _names(entry.tensors), _plain("; ".join(entry.reasons)))
         out.print(locked)
     total = found.prunable_channels + found.locked_channels
     out.print(
@@ -146,7 +156,7 @@ def show_prune(report: PruneReport) -> None:
     for g in report.groups:
         widths.add_row(str(g.id), str(g.width), str(g.kept), _names(g.consumers))
     out.print(widths)
-    title = None if report.accuracy_data is None else f"Accuracy on {escape(report.accuracy_data)}"
+    title = None if report.accuracy_data is None else f"Accuracy on {_plain(report.accuracy_data)}"
     _show_facts(("before", "after"), report.before, report.after, title)
     if report.accuracy_after_surgery is not None:
         out.print(f"Accuracy after surgery, before fine-tuning: {report.accuracy_after_surgery:.2%}.")
@@ -161,8 +171,8 @@ def show_prune(report: PruneReport) -> None:
         soft_wrap=True,
     )
     for note in report.notes:
-        out.print(f"Note: {escape(note)}", soft_wrap=True)
-    out.print(f"Saved {escape(report.output)} in {duration(report.seconds)}.", soft_wrap=True)
+        out.print(f"Note: {_plain(note)}", soft_wrap=True)
+    out.print(f"Saved {_plain(report.output)} in {duration(report.seconds)}.", soft_wrap=True)
 
 
 def show_apply(report: ApplyReport) -> None:
@@ -170,7 +180,7 @@ def show_apply(report: ApplyReport) -> None:
     _show_facts(("before", "after"), report.before, report.after, None)
     out.print(
         f"Removed {report.removed_channels} channels; differs from the masked model by {report.max_relative_error:.1e} "
-        f"of the largest output (rounding allows {report.tolerance:.1e}). Saved {escape(report.output)}.",
+        f"of the largest output (rounding allows {report.tolerance:.1e}). Saved {_plain(report.output)}.",
         soft_wrap=True,
     )
 
@@ -198,7 +208,7 @@ def _show_facts(names: tuple[str, str], before: ModelFacts, after: ModelFacts, t
     table = Table(title=title)
     table.add_column("")
     for name in names:
-        table.add_column(escape(name), justify="right")
+        table.add_column(_plain(name), justify="right")
     table.add_column("change", justify="right")
     if before.accuracy is not None and after.accuracy is not None:
         points = 100 * (after.accuracy - before.accuracy)
@@ -223,4 +233,4 @@ def _change(before: float, after: float) -> str:
 def _names(names: list[str]) -> str:
     shown = ", ".join(names[:_SHOWN_NAMES])
     more = len(names) - _SHOWN_NAMES
-    return escape(shown + (f" and {more} more" if more > 0 else ""))
+    return _plain(shown + (f" and {more} more" if more > 0 else ""))

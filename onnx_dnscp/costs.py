@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onnx_dnscp.ops  # noqa: F401  (importing registers the operators)
+from onnx_dnscp.fields import varying_axes
 from onnx_dnscp.graph import Graph
-from onnx_dnscp.ops.macs import macs_rule_for
+from onnx_dnscp.ops.macs import MacsRule, macs_rule_for
 from onnx_dnscp.trace import Trace
-from onnx_dnscp.units import Units
+from onnx_dnscp.units import FIXED, Units
 
 Metric = Literal["channels", "params", "macs"]
 METRICS: tuple[Metric, ...] = ("channels", "params", "macs")
@@ -31,73 +34,137 @@ class Costs:
     macs: int
 
 
+@dataclass(frozen=True)
+class _Use:
+    """One node that multiplies by a stored weight: its operands and result, and its count."""
+
+    tensors: tuple[str, ...]
+    count: MacsRule
+
+
 class CostModel:
     """Counts params and MACs for any set of removed units, in a few numpy calls.
 
-    Every weight takes part in a fixed number of products per element (its reuse: the output positions it
-    slides over), so MACs are `sum of kept elements x reuse`, and kept elements are the product of the kept sizes of
-    the tensor's axes. That holds for dense, grouped and depthwise convolutions and matrix products alike.
+    Elements of a tensor and MACs of a node are both products of axis sizes, so what is left of them after a removal is
+    the product of the kept shares of their axes. Which axes a node's MACs grow with is asked of its rule, by doubling
+    them: a matrix product over tokens costs less when its rows are channels and some of them go.
     """
 
     def __init__(self, units: Units) -> None:
-        graph = units.graph
+        graph, seen = units.graph, units.trace
         self._num_units = units.num_units
-        self._slices = units.slices
+        axes = _Axes()
         names = [n for n, a in graph.stored.items() if _is_parameter(a)]
-        index = {name: i for i, name in enumerate(names)}
-        self._sizes = np.array([graph.stored[n].size for n in names], dtype=np.float64)
-        reuse = weight_reuse(graph, units.trace)
-        self._reuse = np.array([reuse.get(n, 0.0) for n in names], dtype=np.float64)
-        self._tensor_of_axis = np.array([index[n] for n, _ in units.slices.axes], dtype=np.int64)
-        self._axis_sizes = np.array([graph.stored[n].shape[a] for n, a in units.slices.axes], dtype=np.float64)
+        params = [(float(graph.stored[n].size), [axes.number(f) for f in units.fields.get(n, ())]) for n in names]
+        macs = []
+        for use in _uses(graph):
+            shapes = [list(seen.shapes[name]) for name in use.tensors]
+            whole = _count(use, shapes)
+            grows = [
+                number
+                for number, places in _places(units, use, axes).items()
+                for _ in range(round(math.log2(_count(use, _doubled(shapes, places)) / whole)) if whole else 0)
+            ]
+            macs.append((whole / seen.batch, grows))
+        self._params, self._macs = _Products(params), _Products(macs)
+        self._unit, self._axis, self._sizes = axes.arrays()
 
     def costs(self, removed: NDArray[np.bool_] | None = None) -> Costs:
         """Params and MACs with the `removed` units (units,) gone; None keeps all."""
-        kept = self._kept_sizes(removed)
-        return Costs(params=round(float(kept.sum())), macs=round(float(kept @ self._reuse)))
+        kept = self._kept_shares(np.zeros(self._num_units, dtype=bool) if removed is None else removed)
+        return Costs(params=round(self._params.total(kept)), macs=round(self._macs.total(kept)))
 
     def removed_ratio(self, removed: NDArray[np.bool_], metric: Metric) -> float:
         """Share of prunable channels, or of all params or MACs, that removing the units saves."""
         if metric == "channels":
             return float(removed.sum()) / max(1, self._num_units)
-        kept = self._kept_sizes(removed)
-        weight = np.ones_like(kept) if metric == "params" else self._reuse
-        total = float(self._sizes @ weight)
-        return 1.0 - float(kept @ weight) / total if total else 0.0
+        products = self._params if metric == "params" else self._macs
+        whole = products.total(np.ones_like(self._sizes))
+        return 1.0 - products.total(self._kept_shares(removed)) / whole if whole else 0.0
 
-    def _kept_sizes(self, removed: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-        kept = self._sizes.copy()
-        if removed is None or not removed.any():
-            return kept
-        gone = removed[self._slices.unit]
-        lost = np.bincount(self._slices.axis_index[gone], minlength=self._axis_sizes.size)
-        changed = np.flatnonzero(lost)
-        np.multiply.at(kept, self._tensor_of_axis[changed], 1.0 - lost[changed] / self._axis_sizes[changed])
-        return kept
+    def _kept_shares(self, removed: NDArray[np.bool_]) -> NDArray[np.float64]:
+        lost = np.bincount(self._axis[removed[self._unit]], minlength=self._sizes.size)
+        shares: NDArray[np.float64] = 1.0 - lost / self._sizes
+        return shares
+
+
+class _Axes:
+    """Numbers for the unit vectors that tensor axes carry; equal vectors share one."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self._vectors: list[NDArray[np.int64]] = []
+
+    def number(self, field: NDArray[np.int64]) -> int:
+        vector = field.ravel()
+        number = self._numbers.setdefault(vector.tobytes(), len(self._vectors))
+        if number == len(self._vectors):
+            self._vectors.append(vector)
+        return number
+
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Every unit on an axis, the axis it is on, and the size of each axis."""
+        sizes = np.array([v.size for v in self._vectors], dtype=np.int64)
+        units = np.concatenate([*self._vectors, np.zeros(0, dtype=np.int64)])
+        on = np.repeat(np.arange(sizes.size), sizes)
+        return units[units != FIXED], on[units != FIXED], sizes.astype(np.float64)
+
+
+class _Products:
+    """A sum of terms that are each a base times the kept shares of some axes."""
+
+    def __init__(self, terms: Sequence[tuple[float, Sequence[int]]]) -> None:
+        self._bases = np.array([base for base, _ in terms], dtype=np.float64)
+        self._term = np.repeat(np.arange(len(terms)), [len(axes) for _, axes in terms])
+        self._axis = np.array([axis for _, axes in terms for axis in axes], dtype=np.int64)
+
+    def total(self, shares: NDArray[np.float64]) -> float:
+        """The sum with `shares` (axes,) of every axis kept."""
+        kept = self._bases.copy()
+        np.multiply.at(kept, self._term, shares[self._axis])
+        return float(kept.sum())
 
 
 def model_costs(graph: Graph, seen: Trace) -> Costs:
-    """Params and MACs of a model as it is."""
-    reuse = weight_reuse(graph, seen)
-    sizes = {name: array.size for name, array in graph.stored.items() if _is_parameter(array)}
-    macs = sum(reuse.get(name, 0.0) * size for name, size in sizes.items())
-    return Costs(params=sum(sizes.values()), macs=round(macs))
+    """Params and MACs of a model as it is.
 
-
-def weight_reuse(graph: Graph, seen: Trace) -> dict[str, float]:
-    """MACs per element of each weight and sample; a weight used twice counts twice.
-
-    Products of two activations (attention scores) have no weight and are not counted.
+    A weight used twice costs its MACs twice. Products of two activations (attention scores) are not counted.
     """
-    reuse: dict[str, float] = {}
+    params = sum(array.size for array in graph.stored.values() if _is_parameter(array))
+    macs = sum(_count(use, [seen.shapes[name] for name in use.tensors]) for use in _uses(graph))
+    return Costs(params=params, macs=round(macs / seen.batch))
+
+
+def _uses(graph: Graph) -> Iterator[_Use]:
     for node in graph.nodes:
-        count_macs = macs_rule_for(node.domain, node.op_type)
-        weights = [] if count_macs is None else [graph.stored_source(operand) for operand in node.inputs[:2]]
-        for weight in filter(None, weights):
-            assert count_macs is not None
-            macs = count_macs(*(seen.shapes[name] for name in (*node.inputs[:2], node.outputs[0])))
-            reuse[weight] = reuse.get(weight, 0.0) + macs / seen.batch / graph.stored[weight].size
-    return reuse
+        count = macs_rule_for(node.domain, node.op_type)
+        if count is not None and any(graph.stored_source(operand) is not None for operand in node.inputs[:2]):
+            yield _Use((*node.inputs[:2], node.outputs[0]), count)
+
+
+def _count(use: _Use, shapes: Sequence[Sequence[int]]) -> float:
+    x, weight, y = (tuple(shape) for shape in shapes)
+    return use.count(x, weight, y)
+
+
+def _places(units: Units, use: _Use, axes: _Axes) -> dict[int, list[tuple[int, int]]]:
+    """Number of each unit vector to the (tensor, axis) places of a node that carry it."""
+    places: dict[int, list[tuple[int, int]]] = {}
+    for tensor, name in enumerate(use.tensors):
+        taken: set[int] = set()
+        for field in units.fields.get(name, ()):
+            axis = varying_axes(field)[0]
+            if axis not in taken:
+                places.setdefault(axes.number(field), []).append((tensor, axis))
+                taken.add(axis)
+    return places
+
+
+def _doubled(shapes: Sequence[Sequence[int]], places: Sequence[tuple[int, int]]) -> list[list[int]]:
+    doubled = [list(shape) for shape in shapes]
+    for tensor, axis in places:
+        doubled[tensor][axis] *= 2
+    return doubled
 
 
 def _is_parameter(array: NDArray[np.generic]) -> bool:

@@ -80,7 +80,11 @@ def evaluate_model(
     graph = read_graph(model)
     taps = [scores[0]] if scores else list(dict.fromkeys(output_taps(graph).values()))
     session = Session(with_outputs(model, taps))
-    other = None if reference is None else Session(with_outputs(reference, taps), what="The reference model")
+    other = None
+    if reference is not None:
+        own, theirs = output_taps(graph), output_taps(read_graph(reference))
+        twins = {own[name]: theirs[name] for name in graph.outputs}  # inner tensors may be called differently
+        other = Session(with_outputs(reference, twins.values()), what="The reference model")
     batch_size = batch_limit(graph) or EVALUATION_BATCH
     seen = correct = agreed = 0
     loss, difference = 0.0, 0.0
@@ -96,7 +100,8 @@ def evaluate_model(
             shifted = logits - logits.max(1, keepdims=True)
             loss += float((np.log(np.exp(shifted).sum(1)) - shifted[np.arange(size), batch.labels]).sum())
         if other is not None:
-            expected = other.run(batch.inputs, taps)
+            answers = other.run(batch.inputs, list(dict.fromkeys(twins.values())))
+            expected = {tap: answers[twins[tap]] for tap in taps}
             difference = max(difference, *(relative_error(outputs[t], expected[t]) for t in taps))
             if scores:
                 agreed += int((outputs[scores[0]].argmax(1) == expected[scores[0]].argmax(1)).sum())

@@ -42,7 +42,7 @@ def load_model(path: str | Path) -> LoadedModel:
 
     Raises:
         ModelError: Missing, empty, not ONNX, truncated, without nodes, with a dangling input, with
-            external data that is missing or outside the model's folder, or with NaN weights.
+            external data that is missing or outside the model's folder, with a damaged tensor or NaN weights.
     """
     path = Path(path)
     try:
@@ -63,7 +63,7 @@ def load_model(path: str | Path) -> LoadedModel:
         raise ModelError(f"{str(path)!r} holds no graph with nodes; it is not an ONNX network.")
     size = len(content) + _load_external_data(proto, path)
     _check_names(proto.graph, path)
-    _check_weights(proto, path)
+    _check_tensors(proto, path)
     return LoadedModel(path, proto, hashlib.sha256(content).hexdigest(), size)
 
 
@@ -110,23 +110,26 @@ def _stored_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 def _check_names(graph: onnx.GraphProto, path: Path) -> None:
     known = {i.name for i in graph.input} | {i.name for i in graph.initializer}
     known |= {i.values.name for i in graph.sparse_initializer}
-    for node in graph.node:
+    for number, node in enumerate(graph.node):
+        label = f"Node {node.name or next(filter(None, node.output), number)!r} ({node.op_type}) of {str(path)!r}"
+        if not all(isinstance(name, str) for name in (node.name, *node.input, *node.output)):  # protobuf gives bytes
+            raise ModelError(f"{label} has a name that is not UTF-8 text; the file is damaged.")
         for name in node.input:
             if name and name not in known:
                 raise ModelError(
-                    f"Node {node.name or node.output[0]!r} ({node.op_type}) of {str(path)!r} reads tensor {name!r}, "
-                    "which nothing before it makes; the file is damaged or its nodes are not in order."
+                    f"{label} reads tensor {name!r}, which nothing before it makes; the file is damaged or its nodes "
+                    "are not in order."
                 )
+        if not any(node.output):
+            raise ModelError(f"{label} has no output; the file is damaged.")
         known.update(node.output)
     for output in graph.output:
         if output.name not in known:
             raise ModelError(f"Output {output.name!r} of {str(path)!r} is made by no node; the file is damaged.")
 
 
-def _check_weights(proto: onnx.ModelProto, path: Path) -> None:
+def _check_tensors(proto: onnx.ModelProto, path: Path) -> None:
     for tensor in _stored_tensors(proto.graph):
-        if tensor.data_type not in FLOAT_TYPES:
-            continue
         try:
             values = numpy_helper.to_array(tensor)
         except Exception as error:
@@ -134,7 +137,7 @@ def _check_weights(proto: onnx.ModelProto, path: Path) -> None:
                 f"Tensor {tensor.name!r} of {str(path)!r} is damaged: its data does not fit its shape "
                 f"{tuple(tensor.dims)}."
             ) from error
-        if np.isnan(values).any():
+        if tensor.data_type in FLOAT_TYPES and np.isnan(values).any():
             raise ModelError(
                 f"Weight {tensor.name!r} of {str(path)!r} contains NaN; the training that made it has diverged."
             )

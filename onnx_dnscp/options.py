@@ -42,7 +42,7 @@ class PruneOptions(BaseModel):
         preprocess: How samples are prepared.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     ratio: float = Field(default=0.5, ge=0, lt=1)
     metric: Metric = "channels"
     align: int = Field(default=1, ge=1)

@@ -155,3 +155,8 @@ def _check_slices(plan: Plan, expected: Plan) -> None:
                 f"The plan's consumer {name!r} lists input channels that do not match the channels its groups remove; "
                 "leave 'consumers' out or make the plan again."
             )
+        if consumer.weight != known.weight:
+            raise UsageError(
+                f"The plan's consumer {name!r} reads {known.weight!r}, not {consumer.weight!r}; "
+                "leave 'consumers' out or make the plan again."
+            )

@@ -66,6 +66,7 @@ def trace(graph: Graph) -> Trace:
             continue
         traced = {name: tuple(int(d) for d in seen[output]) for name, output in shape_names.items()}
         traced |= {name: value.shape for name, value in graph.stored.items()} | dict(shapes)
+        traced |= {s.values.name: tuple(s.dims) for s in graph.proto.graph.sparse_initializer}
         integers = {n: v for n, v in graph.stored.items() if v.dtype.kind in "ib"} | {n: seen[n] for n in integer_names}
         batch = next((s[0] for s in shapes.values() if s), 1)
         return Trace(traced, integers, batch)

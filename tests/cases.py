@@ -212,6 +212,8 @@ CONVOLUTIONS = [
     case("Conv-weights-behind-Reshape", "Conv Reshape",
          "k1 = Reshape(w1, t1) a = Conv(x, k1) k2 = Reshape(w2, t2) y = Conv(a, k2)", (4,),
          "float[4, 3] w1, float[2, 4] w2, int64[4] t1 = {4, 3, 1, 1}, int64[4] t2 = {2, 4, 1, 1}"),
+    case("Conv-bias-in-value-floats", "Conv",
+         "bias = Constant<value_floats = [0.5, -1.0, 2.0, 0.25]>() a = Conv(x, w1, bias) r = Relu(a) y = Conv(r, w2)", (4,), ENDS),
     case("Conv-initializers-are-inputs", "Conv BatchNormalization",
          "a = Conv(x, w1) b = BatchNormalization(a, s, t, m, pos_v) y = Conv(b, w2)", (4,),
          ENDS + ", float[4] s, float[4] t, float[4] m, float[4] pos_v", opset=8, ir=3),
@@ -240,6 +242,9 @@ NORMALISATION_AND_POOLING = [
     case("BatchNormalization-on-input", "BatchNormalization", "n = BatchNormalization(x, s, t, m, pos_v) a = Conv(n, w1) y = Conv(a, w2)",
          (4,), ENDS + ", float[3] s, float[3] t, float[3] m, float[3] pos_v"),
     *(between(op, op, f"b = {op}<kernel_shape = [2, 2], strides = [2, 2]>(a)") for op in ("MaxPool", "AveragePool", "LpPool")),
+    case("MaxPool-with-indices", "MaxPool",
+         "a = Conv(x, w1) p, i = MaxPool<kernel_shape = [2, 2]>(a) f = Cast<to = 1>(i) b = Add(p, f) y = Conv(b, w2)", (), ENDS,
+         reason="MaxPool node 'p' numbers positions across channels"),
     *(between(op, op, f"b = {op}(a)") for op in ("GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")),
     between("Softmax-over-space", "Softmax", "b = Softmax<axis = 3>(a)"),
     between("LogSoftmax-over-space", "LogSoftmax", "b = LogSoftmax<axis = -1>(a)"),
@@ -349,7 +354,7 @@ CONCAT_SPLIT_SLICE = [
     case("Split-in-space", "Split", "a = Conv(x, w1) l, r = Split<axis = 2>(a) b = Sub(l, r) y = Conv(b, w2)", (4,), ENDS, inputs=SMALL),
     case("Split-then-Concat-swapped", "Split Concat MaxPool",
          "a = Conv(x, w1) l, r = Split<axis = 1>(a, sizes) p = MaxPool<kernel_shape = [1, 1]>(r) "
-         "c = Concat<axis = 1>(p, l) y = Conv(c, w2)", (6,),
+         "c = Concat<axis = 1>(p, l) y = Conv(c, w2)", (2, 4),  # one weight made and one read, but neither piece may vanish
          "float[6, 3, 1, 1] w1, float[2, 6, 1, 1] w2, int64[2] sizes = {4, 2}"),
     *(
         case(f"Slice-{name}", "Slice Conv Add",
@@ -377,6 +382,10 @@ CONCAT_SPLIT_SLICE = [
          ENDS + ", int64[1] s = {-1}, int64[1] e = {-100}, int64[1] axis = {1}, int64[1] step = {-1}", reason="takes every -1th"),
     between("Slice-focus", "Slice Add", "p = Slice(a, s, e, axes, step) q = Slice(a, s2, e, axes, step) b = Add(p, q)",
             "int64[2] s = {0, 0}, int64[2] s2 = {1, 1}, int64[2] e = {2147483647, 2147483647}, int64[2] axes = {2, 3}, int64[2] step = {2, 2}"),
+    case("Slice-channel-half-by-float-arithmetic", "Slice Shape",  # c // 2 as older exporters spell it
+         "a = Conv(x, w1) sh = Shape(a) c = Gather(sh, one) c_float = Cast<to = 1>(c) h_float = Div(c_float, two) h_floor = Floor(h_float) "
+         "h0 = Cast<to = 7>(h_floor) b = Slice(a, zero, h0, one) d = Slice(a, h0, c, one) g = Sigmoid(d) m = Mul(b, g) y = Conv(m, w2)", (3,),
+         "float[6, 3, 1, 1] w1, float[2, 3, 1, 1] w2, int64[1] zero = {0}, int64[1] one = {1}, float two = {2}"),
     case("Slice-channel-half-by-Shape", "Slice Shape",
          "a = Conv(x, w1) sh = Shape(a) c = Gather(sh, one) h0 = Div(c, two) b = Slice(a, zero, h0, one) d = Slice(a, h0, c, one) "
          "g = Sigmoid(d) m = Mul(b, g) y = Conv(m, w2)", (3,),
@@ -425,6 +434,15 @@ RESHAPES = [
          "a = Conv(x, w1) s = Shape(x) n = Gather(s, zero) h = Gather(s, two) w = Gather(s, three) "
          "t = Concat<axis = 0>(n, four, minus) f = Reshape(a, t) u = Concat<axis = 0>(n, four2, h, w) b = Reshape(f, u) y = Conv(b, w2)", (4,),
          ENDS + ", int64[1] zero = {0}, int64[1] two = {2}, int64[1] three = {3}, int64[1] four = {4}, int64[1] four2 = {4}, int64[1] minus = {-1}"),
+    case("Reshape-baked-count-Unsqueezed", "Reshape Shape",
+         "a = Conv(x, w1) s = Shape(x) i0 = Constant<value_int = 0>() n0 = Gather(s, i0) n = Unsqueeze(n0, ax) c0 = Constant<value = int64 {4}>() "
+         "c = Unsqueeze(c0, ax) t = Concat<axis = 0>(n, c, minus) f = Reshape(a, t) d = Relu(f) h = Constant<value_int = 4>() hh = Unsqueeze(h, ax) "
+         "u = Concat<axis = 0>(n, hh, six, six) b = Reshape(d, u) y = Conv(b, w2)", (4,),
+         ENDS + ", int64[1] ax = {0}, int64[1] minus = {-1}, int64[1] six = {6}", inputs=SMALL),
+    case("Reshape-tokens-to-rows", "Reshape Transpose Gemm Shape",
+         "a = Conv(x, w1) t = Transpose<perm = [0, 2, 3, 1]>(a) s = Shape<start = 0, end = 3>(t) r = Reshape(t, rows) g = Gemm<transB = 1>(r, wg, cg) "
+         "k = Relu(g) u = Concat<axis = 0>(s, five) q = Reshape(k, u) b = Transpose<perm = [0, 3, 1, 2]>(q) y = Conv(b, w2)", (4, 5),
+         "float[4, 3, 1, 1] w1, float[5, 4] wg, float[5] cg, float[2, 5, 1, 1] w2, int64[2] rows = {-1, 4}, int64[1] five = {5}"),
     case("Reshape-baked-count-shared", "Reshape Shape",
          "a = Conv(x, w1) s = Shape(x) n = Gather(s, zero) h = Gather(s, two) w = Gather(s, three) "
          "t = Concat<axis = 0>(n, four, minus) f = Reshape(a, t) u = Concat<axis = 0>(n, four, h, w) b = Reshape(f, u) y = Conv(b, w2)", (4,),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from onnx_dnscp.atomic import write_bytes
 from onnx_dnscp.commands.facts import ModelFacts, describe
 from onnx_dnscp.commands.samples import verification_batches
-from onnx_dnscp.commands.saving import output_path, save, serialize
+from onnx_dnscp.commands.saving import output_path, serialize
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.load import load_model
@@ -47,7 +48,7 @@ def apply(model: str | Path, plan: str | Path | Plan, output: str | Path | None 
         VerificationError: The result does not compute what the masked model computes; nothing is saved.
     """
     loaded = load_model(model)
-    target = output_path(loaded.path, output)
+    target = output_path(loaded.path, output, *([] if isinstance(plan, Plan) else [Path(plan)]))
     parsed = plan if isinstance(plan, Plan) else read_plan(plan)
     units = discover(loaded)
     removed = removed_units(parsed, units, loaded.sha256)
@@ -55,7 +56,7 @@ def apply(model: str | Path, plan: str | Path | Plan, output: str | Path | None 
     masked = mask_model(loaded.proto, units, removed)
     checked = verify(pruned, masked, verification_batches(units.graph, units.trace, None))
     content = serialize(pruned)
-    save(target, content)
+    write_bytes(target, content)
     graph = read_graph(pruned)
     return ApplyReport(
         model=str(loaded.path),

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from onnx_dnscp.commands.facts import ModelFacts, describe
-from onnx_dnscp.commands.samples import one_call
+from onnx_dnscp.commands.samples import one_call, verification_batches
+from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import UsageError
@@ -17,7 +18,7 @@ from onnx_dnscp.graph import Graph, read_graph
 from onnx_dnscp.latency import latencies
 from onnx_dnscp.load import LoadedModel, load_model
 from onnx_dnscp.runtime import Session
-from onnx_dnscp.trace import Trace, random_inputs, trace
+from onnx_dnscp.trace import trace
 from onnx_dnscp.verify import relative_error
 
 
@@ -84,15 +85,16 @@ def compare(
         second=str(second),
         facts=(facts[0], facts[1]),
         speedup=seconds[0] / seconds[1],
-        max_relative_difference=_output_difference(models, graphs, traces[0]),
+        max_relative_difference=_output_difference(models, graphs, verification_batches(graphs[0], traces[0], dataset)),
     )
 
 
-def _output_difference(models: list[LoadedModel], graphs: list[Graph], seen: Trace) -> float | None:
+def _output_difference(models: list[LoadedModel], graphs: list[Graph], batches: list[Batch]) -> float | None:
     if graphs[0].outputs != graphs[1].outputs:
         return None
-    shapes = seen.shapes_of(graphs[0].inputs)
-    feeds = random_inputs(graphs[0], shapes, np.random.default_rng(0))
-    outputs = [Session(m.proto, what=f"The model {str(m.path)!r}").run(feeds) for m in models]
-    worst = max(relative_error(outputs[1][name], outputs[0][name]) for name in graphs[0].outputs)
+    sessions = [Session(m.proto, what=f"The model {str(m.path)!r}") for m in models]
+    worst = 0.0
+    for batch in batches:
+        first, second = (session.run(batch.inputs) for session in sessions)
+        worst = max(worst, *(relative_error(second[name], first[name]) for name in graphs[0].outputs))
     return worst if np.isfinite(worst) else None

@@ -13,11 +13,11 @@ import onnx
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from onnx_dnscp.atomic import check_writable
+from onnx_dnscp.atomic import write_bytes
 from onnx_dnscp.commands.facts import ModelFacts, describe
 from onnx_dnscp.commands.run_directory import RunDirectory
 from onnx_dnscp.commands.samples import one_call, verification_batches
-from onnx_dnscp.commands.saving import output_path, save, serialize
+from onnx_dnscp.commands.saving import free_path, output_path, serialize
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.open import open_dataset, synthetic_dataset
 from onnx_dnscp.discovery.discover import discover
@@ -172,10 +172,9 @@ class _Run:
     ) -> _Run:
         """Load, discover and check everything that can be checked before any long work."""
         loaded = load_model(model)
-        target = output_path(loaded.path, output)
-        plan_path = None if plan_out is None else Path(plan_out)
-        if plan_path is not None:
-            check_writable(plan_path)
+        read = [loaded.path, *(path for path in (options.data, options.test_data) if path is not None)]
+        target = output_path(loaded.path, output, *read)
+        plan_path = None if plan_out is None else free_path(Path(plan_out), target, *read)
         directory = None if run_dir is None else RunDirectory(Path(run_dir))
         logger.info("discovering channels in %s", loaded.path)
         units = discover(loaded)
@@ -276,8 +275,8 @@ class _Run:
             self.notes.append("The accuracies are those on the training data; give --test-data for honest ones.")
         if times[1] > times[0] and self.options.align == 1:
             self.notes.append(
-                "The pruned model is not faster here: ONNX Runtime is slow with channel counts that are no multiple of 4. "
-                "Try --align 8 (or 16 on a CPU with AVX512)."
+                "The pruned model is not faster here: ONNX Runtime is slow with channel counts that are no multiple of "
+                "4; try --align 8, or 16 on a CPU with AVX512."
             )
         return PruneReport(
             model=str(self.loaded.path),
@@ -315,10 +314,10 @@ class _Run:
         """Write the model last, so that it never exists without its plan and record."""
         text = plan.model_dump_json(indent=1).encode()
         if self.plan_path is not None:
-            save(self.plan_path, text)
+            write_bytes(self.plan_path, text)
         if self.directory is not None:
             self.directory.finish(self.options, text, self.history, report.model_dump_json(indent=1).encode())
-        save(self.target, content)
+        write_bytes(self.target, content)
 
     def _heard_by(self, listener: Listener) -> Listener:
         if self.directory is None:

@@ -71,9 +71,6 @@ class Dataset:
         )
         return map(as_batch, iter(pipeline.to_iter_dataset(options)))
 
-    def _read_options(self, grain: Any) -> Any:
-        return grain.ReadOptions(num_threads=self.decode_threads, prefetch_buffer_size=4 * self.decode_threads)
-
 
 def as_batch(stacked: Mapping[str, NDArray[Any]]) -> Batch:
     """Split stacked samples into inputs and labels."""
@@ -110,7 +107,7 @@ def open_dataset(path: str | Path, graph: Graph, preprocess: Preprocess, num_cla
         num_classes: Labels must lie in 0 .. num_classes-1; None if the model is no classifier.
 
     Raises:
-        DataError: Missing, of no known kind, empty, or not fitting the model.
+        DataError: Missing, of no known kind, empty, too few for the model's fixed batch, or not fitting the model.
     """
     path = Path(path)
     if not path.exists():
@@ -124,6 +121,7 @@ def open_dataset(path: str | Path, graph: Graph, preprocess: Preprocess, num_cla
     if not len(dataset.samples):
         raise DataError(f"The data {str(path)!r} is empty: it holds no samples.")
     check_sample(dataset.samples[0], graph, path)
+    _check_count(len(dataset.samples), graph, path)
     labels = getattr(dataset.samples, "labels", None)
     if labels is not None and num_classes is not None:
         _check_labels(np.asarray(labels), num_classes, path)
@@ -156,7 +154,22 @@ def check_sample(sample: Sample, graph: Graph, path: Path) -> None:
             )
 
 
+def _check_count(count: int, graph: Graph, path: Path) -> None:
+    for name, declared in graph.inputs.items():
+        batch = next(iter(dimensions(declared)), None)
+        if isinstance(batch, int) and batch > count:
+            raise DataError(
+                f"The data {str(path)!r} holds {count} samples; the model takes {batch} at a time at its input "
+                f"{name!r}. Give more samples."
+            )
+
+
 def _check_labels(labels: NDArray[Any], num_classes: int, path: Path) -> None:
+    if labels.ndim != 1:
+        raise DataError(
+            f"'labels' in {str(path)!r} have shape {labels.shape}; a classifier needs one class number per sample, "
+            f"shape ({len(labels)},)."
+        )
     bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if bad.size:
         raise DataError(

@@ -18,6 +18,7 @@ from onnx_dnscp.graph import Graph, dimensions
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 DECODE_THREADS = 2  # decoding a small JPEG takes less than training on it; more threads would take its cores
 _MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
+_ADVICE = {1: "--channels gray", 3: "--channels rgb or bgr"}  # by the number of channels of the model
 
 
 class ImageSamples:
@@ -49,7 +50,7 @@ class ImageSamples:
         pixels = self._pixels(self._files[index])
         if self._preprocess.channels == "bgr":
             pixels = pixels[..., ::-1]
-        values = self._preprocess.normalise(pixels, -1, default_scale=1 / 255)
+        values = self._preprocess.normalise(pixels, -1, default_scale=1 / 255 if self._dtype.kind == "f" else 1.0)
         if not self._nhwc:
             values = np.moveaxis(values, -1, 0)
         values = np.ascontiguousarray(values, dtype=self._dtype)
@@ -86,8 +87,14 @@ def open_folder(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | N
     dims = dimensions(declared)
     if len(dims) != 4:
         raise DataError(f"The model's input {name!r} has {len(dims)} axes; images need 4, batch and channels included.")
-    nhwc = preprocess.layout == "nhwc" if preprocess.layout else dims[1] not in (1, 3) and dims[3] in (1, 3)
-    height, width = (dims[1], dims[2]) if nhwc else (dims[2], dims[3])
+    nhwc = preprocess.channels_last(dims)
+    height, width, channels = (dims[1], dims[2], dims[3]) if nhwc else (dims[2], dims[3], dims[1])
+    given = 1 if preprocess.channels == "gray" else 3
+    if isinstance(channels, int) and channels != given:
+        raise DataError(
+            f"The model's input {name!r} has {channels} channel(s), and images read as {preprocess.channels} have "
+            f"{given}; give {_ADVICE.get(channels, 'an .npz file')}."
+        )
     size = preprocess.size or (height, width)
     if not isinstance(size[0], int) or not isinstance(size[1], int):
         raise DataError(f"The model's input {name!r} has no fixed height and width; say --size HEIGHT WIDTH.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from onnx import helper
 from onnx_dnscp.data.dataset import LABELS_KEY, Dataset, Sample, data_source
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.graph import Graph, dimensions
+from onnx_dnscp.runtime import first_line
 
 
 class ArraySamples:
@@ -50,16 +52,25 @@ def open_npz(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
 def _read(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
     wanted = {*graph.inputs, LABELS_KEY}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in graph.inputs if name not in file.files]
-            if missing:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
                 raise DataError(
-                    f"{str(path)!r} has no array named {missing[0]!r}, the model's input; it has "
-                    f"{', '.join(file.files) or 'none'}. Name the arrays like the inputs."
+                    f"Cannot read the data {str(path)!r}: it is no .npz archive or is cut off; save it again with "
+                    "numpy.savez."
                 )
-            arrays = {name: file[name] for name in file.files if name in wanted}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"Cannot read the data {str(path)!r}: {error}.") from error
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                missing = [name for name in graph.inputs if name not in archive.files]
+                if missing:
+                    raise DataError(
+                        f"{str(path)!r} has no array named {missing[0]!r}, the model's input; it has "
+                        f"{', '.join(archive.files) or 'none'}. Name the arrays like the inputs."
+                    )
+                arrays = {name: np.asarray(archive[name]) for name in archive.files if name in wanted}
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"Cannot read the data {str(path)!r}: {first_line(error)}; save plain arrays again with numpy.savez."
+        ) from error
     for name, array in arrays.items():
         if array.ndim == 0 or len(array) == 0:
             raise DataError(f"The data {str(path)!r} is empty: array {name!r} has shape {array.shape}.")
@@ -78,10 +89,17 @@ def _convert(array: NDArray[Any], name: str, path: Path, graph: Graph, preproces
         raise DataError(f"Array {name!r} in {str(path)!r} has type {array.dtype}; the model wants numbers ({dtype}).")
     if dtype.kind in "iu" and array.dtype.kind == "f":
         raise DataError(f"Array {name!r} in {str(path)!r} has type {array.dtype}; the model wants integers ({dtype}).")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if dtype.kind in "iu" and (array.min() < np.iinfo(dtype).min or array.max() > np.iinfo(dtype).max):
+        raise DataError(
+            f"Array {name!r} in {str(path)!r} has values from {array.min()} to {array.max()}, which the model's "
+            f"{dtype} cannot hold."
+        )
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+        if not preprocess.is_identity() and dtype.kind == "f":
+            last = preprocess.channels_last(dimensions(graph.inputs[name]))
+            array = preprocess.normalise(array, array.ndim - 1 if last else min(1, array.ndim - 1), default_scale=1.0)
+        array = array.astype(dtype, copy=False)
+    if dtype.kind == "f" and not np.isfinite(array).all():
         sample = int(np.argwhere(~np.isfinite(array))[0][0])
         raise DataError(f"Array {name!r} in {str(path)!r} has NaN or infinity in sample {sample}; clean the data.")
-    if not preprocess.is_identity() and dtype.kind == "f":
-        channel_axis = array.ndim - 1 if preprocess.layout == "nhwc" else min(1, array.ndim - 1)
-        array = preprocess.normalise(array, channel_axis, default_scale=1.0)
-    return array.astype(dtype, copy=False)
+    return array

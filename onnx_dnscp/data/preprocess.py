@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
+
+from onnx_dnscp.errors import DataError
 
 Layout = Literal["nchw", "nhwc"]
 ChannelOrder = Literal["rgb", "bgr", "gray"]
@@ -16,7 +19,8 @@ class Preprocess(BaseModel):
     """How samples are prepared: `(value * scale - mean) / std` per channel, then the layout.
 
     Attributes:
-        scale: Factor on the raw values; None means 1/255 for images and 1 for arrays.
+        scale: Factor on the raw values; None means 1/255 for images (1 where the model takes integers) and 1
+            for arrays.
         mean: Per channel (or one for all), subtracted after scaling.
         std: Per channel (or one for all), divided by last.
         size: (height, width) images are resized to; None takes the model's.
@@ -24,11 +28,11 @@ class Preprocess(BaseModel):
         channels: Order of the channels of images.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     scale: float | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    size: tuple[int, int] | None = None
+    size: tuple[PositiveInt, PositiveInt] | None = None
     layout: Layout | None = None
     channels: ChannelOrder = "rgb"
 
@@ -39,14 +43,31 @@ class Preprocess(BaseModel):
             raise ValueError("every standard deviation must be greater than 0")
         return value
 
+    def channels_last(self, dims: Sequence[int | str | None]) -> bool:
+        """Whether an input declared with `dims` has its channels behind height and width."""
+        if self.layout is not None:
+            return self.layout == "nhwc"
+        return len(dims) == 4 and dims[1] not in (1, 3) and dims[3] in (1, 3)
+
     def is_identity(self) -> bool:
         """Whether arrays pass through unchanged."""
         return self.scale in (None, 1.0) and not any(self.mean) and all(v == 1.0 for v in self.std)
 
     def normalise(self, values: NDArray[Any], channel_axis: int, *, default_scale: float) -> NDArray[np.float32]:
-        """Scaled and normalised float32 values; `channel_axis` says where mean and std apply."""
+        """Scaled and normalised float32 values; `channel_axis` says where mean and std apply.
+
+        Raises:
+            DataError: Mean or std has neither one value nor one per channel.
+        """
         scale = np.float32(default_scale if self.scale is None else self.scale)
         shape = [1] * values.ndim
         shape[channel_axis] = -1
+        channels = values.shape[channel_axis]
+        for name, given in (("mean", self.mean), ("std", self.std)):
+            if len(given) not in (1, channels):
+                raise DataError(
+                    f"{len(given)} values of {name} do not fit samples with {channels} channel(s); give one value, or "
+                    "one per channel."
+                )
         mean, std = (np.asarray(v, dtype=np.float32).reshape(shape) for v in (self.mean, self.std))
         return (values.astype(np.float32) * scale - mean) / std

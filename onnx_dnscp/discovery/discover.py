@@ -41,7 +41,12 @@ def discover_units(graph: Graph, seen: Trace) -> Units:
 
     slice_roots = roots[slice_ids]
     inside = prunable[slice_roots]
-    unit_of_root, groups_of_axes = _number_units(slice_roots[inside], axis_index[inside], said.num_ids)
+    passing_roots, passed = _passed_fields(said, roots, prunable)
+    unit_of_root, groups_of_axes = _number_units(
+        np.concatenate([slice_roots[inside], passing_roots]),
+        np.concatenate([axis_index[inside], passed + len(said.slots)]),
+        said.num_ids,
+    )
     unit_of_id = unit_of_root[roots]
     slices = Slices(slices_axes, axis_index[inside], position[inside], unit_of_root[slice_roots[inside]])
     consumers = tuple(_consumer(node, read, said, unit_of_id) for node, read in said.reads)
@@ -90,6 +95,20 @@ def _stored_slices(said: Walk) -> tuple[tuple[tuple[str, int], ...], Ids, Ids, I
     return tuple((name, axis) for name, axis, _, _ in said.slots), axis_index, position, firsts[axis_index] + position
 
 
+def _passed_fields(said: Walk, roots: Ids, prunable: NDArray[np.bool_]) -> tuple[Ids, Ids]:
+    """Every prunable root in every distinct field of a computed tensor: (root, number of the field).
+
+    Units that run through different tensors are different groups, so that no tensor can lose all of its channels
+    while its group keeps some elsewhere (two halves of a Split that end in one weight).
+    """
+    stored = {name for name, *_ in said.slots}
+    fields = {id(f): f for name, value in said.values.items() if name not in stored for f in value.fields}
+    members = [np.unique(roots[f]) for f in fields.values()]
+    members = [m[prunable[m]] for m in members]
+    numbers = np.repeat(np.arange(len(members)), [m.size for m in members])
+    return np.concatenate([*members, np.zeros(0, dtype=np.int64)]), numbers
+
+
 def _roots_of(id_arrays: list[IdField], roots: Ids) -> Ids:
     return roots[np.concatenate([ids.ravel() for ids in id_arrays])] if id_arrays else roots[:0]
 
@@ -103,17 +122,23 @@ def _locked_roots(said: Walk, roots: Ids) -> NDArray[np.bool_]:
 def _number_units(slice_roots: Ids, axis_index: Ids, num_ids: int) -> tuple[Ids, list[tuple[tuple[int, ...], int]]]:
     """Number the units so that each group's are consecutive, in the order of their first slices.
 
+    Args:
+        slice_roots: Root of each slice.
+        axis_index: Number of the tensor axis that each slice is on.
+        num_ids: Ids handed out.
+
     Returns:
         unit_of_root: (ids,) unit of each root, FIXED elsewhere.
-        groups: per group, the (tensor, axis) numbers it occupies and its width.
+        groups: per group, the axis numbers it occupies and its width.
     """
     unit_of_root = np.full(num_ids, FIXED, dtype=np.int64)
     if not slice_roots.size:
         return unit_of_root, []
-    pairs = np.unique(np.stack([slice_roots, axis_index], axis=1), axis=0)
+    num_axes = int(axis_index.max()) + 1
+    pairs = np.stack(np.divmod(np.unique(slice_roots * num_axes + axis_index), num_axes), axis=1)
     unit_roots, starts = np.unique(pairs[:, 0], return_index=True)
     # One random 64-bit word per axis; a unit's signature is the sum over its axes, so equal sets sum equally.
-    words = np.random.default_rng(0).integers(0, 2**63, size=int(axis_index.max()) + 1, dtype=np.uint64)
+    words = np.random.default_rng(0).integers(0, 2**63, size=num_axes, dtype=np.uint64)
     signatures = np.add.reduceat(words[pairs[:, 1]], starts)
     _, first_unit, group = np.unique(signatures, return_index=True, return_inverse=True)
     rank = np.empty_like(first_unit)
@@ -159,7 +184,14 @@ def _describe_groups(
                 labels[int(group)].append(label)
     firsts = np.cumsum(widths) - widths
     return tuple(
-        Group(i, int(firsts[i]), width, tuple(axes[a] for a in members), tuple(readers[i]), tuple(makers[i]))
+        Group(
+            i,
+            int(firsts[i]),
+            width,
+            tuple(axes[a] for a in members if a < len(axes)),
+            tuple(readers[i]),
+            tuple(makers[i]),
+        )
         for i, (members, width) in enumerate(found)
     )
 

@@ -52,6 +52,9 @@ def walk(graph: Graph, trace: Trace) -> Walk:
         state.values[name] = Value(name, trace.shapes[name], reason=f"graph input {name!r}")
     for name, array in graph.stored.items():
         state.values[name] = _stored_value(state, name, array)
+    for sparse in graph.proto.graph.sparse_initializer:
+        name = sparse.values.name
+        state.values[name] = Value(name, trace.shapes[name], reason=f"sparse tensor {name!r}", constant=True)
     for node in graph.nodes:
         if any(name not in state.values for name in node.outputs if name):
             _visit(state, graph, trace, node)

@@ -108,5 +108,8 @@ def pool(op: Op) -> Flow:
     x = op.data
     flow = Flow()
     flow.lock_other_axes(x, (0, CHANNEL_AXIS), _WINDOW.format(node=op.node))
+    if len(op.node.outputs) > 1:
+        for ids in x.fields:
+            flow.lock(ids, f"{op.node} numbers positions across channels")
     flow.outputs = [x.fields for _ in op.output_shapes]
     return flow

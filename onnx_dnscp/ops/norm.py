@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onnx_dnscp.fields import on_axis
 from onnx_dnscp.ops.registry import Flow, Op, op_rule
 
 CHANNEL_AXIS = 1
@@ -15,5 +16,7 @@ def batch_normalization(op: Op) -> Flow:
     channels = flow.channel_vector(x, CHANNEL_AXIS)
     for position in range(1, 5):
         flow.join_vector(channels, op.input(position), 0, x.reason or f"parameter of {op.node}")
-    flow.outputs = [x.fields]
+    # In training mode the other outputs are statistics, one per channel.
+    statistics = () if channels is None else (on_axis(channels, 0, 1),)
+    flow.outputs = [x.fields, *(statistics for _ in op.output_shapes[1:])]
     return flow

@@ -56,23 +56,31 @@ def follow_shapes(
 
 
 def shape_program(graph: Graph, wanted: Sequence[str], units: Units) -> list[Node]:
-    """The nodes that compute integer tensors from constants and `Shape` outputs, in graph order."""
+    """The nodes that compute integer tensors from constants and `Shape` outputs, in graph order.
+
+    Numbers in between may be floats (`floor(float(size) / 2)`) as long as nothing but sizes goes into them.
+    """
+    arithmetic = _arithmetic(graph, units)
     needed: dict[int, Node] = {}
     stack = list(wanted)
     while stack:
         node = graph.producer.get(stack.pop())
         if node is None or node.index in needed or node.op_type in ("Shape", "Size", "Constant") or node.captured:
             continue
-        if all(not i or _is_arithmetic(i, graph, units) for i in node.inputs):
+        if all(not i or i in arithmetic for i in node.inputs):
             needed[node.index] = node
             stack += [i for i in node.inputs if i and i not in graph.stored]
     return [needed[i] for i in sorted(needed)]
 
 
-def _is_arithmetic(name: str, graph: Graph, units: Units) -> bool:
-    if name in graph.stored:
-        return graph.stored[name].size <= _MAX_CONSTANT
-    return name in units.trace.integers
+def _arithmetic(graph: Graph, units: Units) -> set[str]:
+    """Names of small tensors that are stored, were traced as integers, or are computed from such alone."""
+    seen = units.trace
+    found = {n for n in (*graph.stored, *seen.integers) if math.prod(seen.shapes[n]) <= _MAX_CONSTANT}
+    for node in graph.nodes:
+        if node.inputs and not node.captured and all(not i or i in found for i in node.inputs):
+            found.update(o for o in node.outputs if o and math.prod(seen.shapes[o]) <= _MAX_CONSTANT)
+    return found
 
 
 def _size_output(node: Node, shape: tuple[int, ...]) -> NDArray[np.int64]:

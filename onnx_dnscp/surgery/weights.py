@@ -37,6 +37,10 @@ def copy_with_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]
         if name in weights:
             set_tensor(tensor, weights[name])
             left.discard(name)
+    for node in result.graph.node:
+        if node.op_type == "Constant" and node.output[0] in left:  # value_floats, which is no tensor
+            node.attribute[0].floats[:] = weights[node.output[0]].tolist()
+            left.discard(node.output[0])
     if left:
         raise KeyError(f"the model stores no tensor named {sorted(left)}")
     return result

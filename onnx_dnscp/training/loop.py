@@ -26,6 +26,8 @@ Gradients = dict[str, NDArray[Any]]
 
 GRADIENT_LIMIT = 5.0  # common norm; far above a healthy step, it only stops single exploding batches
 
+SETTLED_SHARE = 0.15  # of the dynamic phase, at its end: masks no longer move, weights and batch norm follow them
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -80,19 +82,23 @@ def train_with_masks(
 ) -> Mask:
     """The dynamic phase: train while masks fall and come back; return the final mask.
 
-    Weights change in `phase.engine`, drops and recoveries are added to `history`.
+    For the last `SETTLED_SHARE` of the phase the masks are frozen at the target, so that the network meets surgery
+    used to its final width. Weights change in `phase.engine`; drops and recoveries are added to `history`.
 
     Raises:
         RequestError: The loss is no longer finite.
     """
-    mask = method.begin(phase.engine.weights, phase.num_steps)
+    moving = max(1, round(phase.num_steps * (1 - SETTLED_SHARE)))
+    mask = method.begin(phase.engine.weights, moving)
     history.record(0, np.ones_like(mask), mask, units)
 
     def after(step: int, gradients: Gradients) -> None:
         nonlocal mask
-        state = StepState(step, phase.num_steps, mask, phase.engine.weights, gradients)
-        following = method.after_step(state)
-        history.record(step, mask, following, units)
+        if step > moving:
+            return
+        state = StepState(step, moving, mask, phase.engine.weights, gradients)
+        following = method.after_step(state) if step < moving else method.finish(phase.engine.weights, mask)
+        history.record(step, mask, following, units, settling=step == moving)
         mask = following
 
     _run(
@@ -104,9 +110,7 @@ def train_with_masks(
         ratio=lambda: budget.ratio(mask),
         recovered=lambda: history.num_recovered,
     )
-    final = method.finish(phase.engine.weights, mask)
-    history.record(phase.num_steps, mask, final, units, settling=True)
-    return final
+    return mask
 
 
 def fine_tune(phase: Phase, ratio: float, recovered: int, listener: Listener) -> None:

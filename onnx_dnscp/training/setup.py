@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import onnx
@@ -24,6 +25,8 @@ from onnx_dnscp.training.view import build_view
 from onnx_dnscp.units import Units
 
 MIN_NORM_BATCH = 8  # below this, statistics of one batch are too noisy to normalise by
+
+MIN_SHARD = 32  # samples; smaller shards would make batch norm noisy, and their overhead eats the gain
 
 ENGINES: dict[str, EngineFactory] = {"ort": OrtEngine}
 
@@ -68,14 +71,18 @@ class Trainer:
             RequestError: The model or loss cannot be trained.
             DataError: The loss needs labels that the data lacks.
         """
-        view = build_view(model, self.dataset.input_shapes(self.batch_size), units=units, batch_norm=self._batch_norm())
-        loss = self._loss()
+        cores = self.options.threads or os.cpu_count() or 1
+        shards = num_shards(self.batch_size, cores)
+        shard_size = self.batch_size // shards
+        shapes = self.dataset.input_shapes(shard_size)
+        view = build_view(model, shapes, units=units, batch_norm=self._batch_norm(shard_size))
+        loss = self._loss(shard_size)
         loss.attach(view)
         if method is not None:
             method.extend_view(view)
         rate = self.options.learning_rate or DEFAULT_LEARNING_RATES[self.options.optimizer]
         return Phase(
-            engine=ENGINES["ort"](view, threads=self.options.threads),
+            engine=ENGINES["ort"](view, threads=max(1, cores // shards), shards=shards),
             loss=loss,
             optimizer=make_optimizer(self.options.optimizer),
             batches=self.dataset.training_batches(self.batch_size, seed),
@@ -89,16 +96,22 @@ class Trainer:
             return self.options.loss
         return "cross-entropy" if self.dataset.has_labels and self.scores else "distill"
 
-    def _loss(self) -> Loss:
+    def _loss(self, shard_size: int) -> Loss:
         if self.loss_name() == "distill":
-            return Distillation(self.original, next(self.dataset.training_batches(self.batch_size, self.options.seed)))
+            return Distillation(self.original, next(self.dataset.training_batches(shard_size, self.options.seed)))
         if not self.dataset.has_labels:
             raise DataError("Cross-entropy needs labels, and the data has none; use --loss distill.")
         if self.scores is None:
             raise RequestError("Cross-entropy needs one output of shape (batch, classes); use --loss distill.")
-        return CrossEntropy((self.batch_size, self.scores[1]))
+        return CrossEntropy((shard_size, self.scores[1]))
 
-    def _batch_norm(self) -> BatchNormMode:
+    def _batch_norm(self, shard_size: int) -> BatchNormMode:
         if self.options.batch_norm != "auto":
             return self.options.batch_norm
-        return "train" if self.dataset.real and self.batch_size >= MIN_NORM_BATCH else "frozen"
+        return "train" if self.dataset.real and shard_size >= MIN_NORM_BATCH else "frozen"
+
+
+def num_shards(batch_size: int, cores: int) -> int:
+    """Parts to cut a batch into: equal, at most one per core, none smaller than `MIN_SHARD`."""
+    most = min(cores, batch_size // MIN_SHARD)
+    return next((n for n in range(most, 1, -1) if batch_size % n == 0), 1)

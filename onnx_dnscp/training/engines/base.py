@@ -37,5 +37,5 @@ class Engine(Protocol):
 class EngineFactory(Protocol):
     """Makes an engine for a view."""
 
-    def __call__(self, view: TrainingView, *, threads: int) -> Engine:
-        """An engine whose operators run on `threads` threads; 0 leaves the choice to it."""
+    def __call__(self, view: TrainingView, *, threads: int, shards: int) -> Engine:
+        """An engine that runs `shards` parts of a batch at a time, each on `threads` threads (0: its choice)."""

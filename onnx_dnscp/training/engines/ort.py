@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -24,15 +26,19 @@ _SILENT = 4
 class OrtEngine:
     """Runs the gradient graph of one view in an inference session.
 
+    Most backward kernels of the runtime use one core. So a batch can be cut into shards that run side by side, with
+    gradients, losses and running statistics averaged; batch norm then normalises by the shard.
+
     Args:
-        view: The view with its loss attached.
+        view: The view with its loss attached, for one shard.
         threads: Threads inside one operator; 0 leaves the choice to the runtime.
+        shards: Parts of a batch that run at the same time.
 
     Raises:
         RequestError: The installed runtime cannot train, or cannot differentiate this model.
     """
 
-    def __init__(self, view: TrainingView, *, threads: int = 0) -> None:
+    def __init__(self, view: TrainingView, *, threads: int = 0, shards: int = 1) -> None:
         if not can_train():
             raise RequestError(
                 "Training needs the package 'onnxruntime-training-cpu', which Python 3.10 to 3.12 can install; this "
@@ -53,18 +59,39 @@ class OrtEngine:
         self._session = ort.InferenceSession(
             gradient_graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        self._inputs = {i.name for i in self._session.get_inputs()}
+        self._lengths: dict[str, int] = {i.name: i.shape[0] if i.shape else 0 for i in self._session.get_inputs()}
+        self._shards = shards
+        self._pool = ThreadPoolExecutor(shards)
 
     def step(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[float, dict[str, NDArray[Any]]]:
         """Loss and gradients for one batch; see `Engine.step`."""
-        everything = {name: value for name, value in {**self.weights, **feeds}.items() if name in self._inputs}
+        everything = {name: value for name, value in {**self.weights, **feeds}.items() if name in self._lengths}
         try:
-            results = dict(zip(self._wanted, self._session.run(self._wanted, everything), strict=True))
+            runs = list(self._pool.map(lambda i: self._run(everything, i), range(self._shards)))
         except Exception as error:
             raise RequestError(f"ONNX Runtime cannot train this model: {first_line(error)}. Use --no-train.") from error
+        results = {name: _mean([run[i] for run in runs]) for i, name in enumerate(self._wanted)}
         for old, new in self._statistics.items():
             self.weights[old][...] = results[new]
         return float(results[LOSS]), {name: results[f"{name}_grad"] for name in self.trainable}
+
+    def _run(self, feeds: Mapping[str, NDArray[Any]], shard: int) -> list[NDArray[Any]]:
+        """All wanted tensors for one shard; inputs of the full batch's length are cut, all others are shared."""
+        own = {}
+        for name, value in feeds.items():
+            length = self._lengths[name]
+            is_cut = length > 0 and self._shards > 1 and len(value) == length * self._shards
+            own[name] = value[shard * length : (shard + 1) * length] if is_cut else value
+        results: list[NDArray[Any]] = self._session.run(self._wanted, own)
+        return results
+
+
+def _mean(values: list[NDArray[Any]]) -> NDArray[Any]:
+    """Mean of equally shaped arrays, always summed in the same order."""
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total if len(values) == 1 else total * np.float32(1 / len(values))
 
 
 def build_gradient_graph(view: TrainingView) -> onnx.ModelProto:

@@ -1,0 +1,140 @@
+"""Costs: params and MACs against counts made by hand, and of a removal against the pruned model's own."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+from cases import CASES, Case, case
+from models import load, run, stored_tensors
+from numpy.typing import NDArray
+from onnx import numpy_helper, shape_inference
+
+from onnx_dnscp.costs import CostModel, model_costs
+from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.graph import read_graph
+from onnx_dnscp.surgery.apply import apply_cuts
+from onnx_dnscp.surgery.cuts import plan_cuts
+from onnx_dnscp.trace import trace
+from onnx_dnscp.units import Units
+
+PRUNABLE = [case for case in CASES if case.widths]
+
+
+@cache
+def units_of(case: Case) -> Units:
+    return discover(load(case.model))
+
+
+COUNTED = {
+    # 5 x 3 x 3 x 3 weights at 6 x 6 places, 5 biases; 2 x 5 weights at 6 x 6 places; whatever the batch
+    "conv": (case("conv", "Conv", "a = Conv<pads = [1, 1, 1, 1]>(x, w1, b1) y = Conv(a, w2)", (5,),
+                  "float[5, 3, 3, 3] w1, float[5] b1, float[2, 5, 1, 1] w2", inputs="float[N, 3, 6, 6] x"),
+             135 + 5 + 10, 36 * 135 + 36 * 10),
+    # strides halve the 6 x 6 places to 3 x 3 (kernel 2)
+    "strided": (case("strided", "Conv", "a = Conv<strides = [2, 2]>(x, w1) y = Conv(a, w2)", (4,),
+                     "float[4, 3, 2, 2] w1, float[2, 4, 1, 1] w2", inputs="float[7, 3, 6, 6] x"),
+                48 + 8, 9 * 48 + 9 * 8),
+    # 2 groups: every output reads 3 of 6 channels
+    "grouped": (case("grouped", "Conv", "a = Conv(x, w1) b = Conv<group = 2>(a, wg) y = Conv(b, w2)", (2, 3),
+                     "float[6, 3, 1, 1] w1, float[4, 3, 1, 1] wg, float[2, 4, 1, 1] w2", inputs="float[N, 3, 2, 2] x"),
+                18 + 12 + 8, 4 * (18 + 12 + 8)),
+    # a weight counts once per use, a bias is no product
+    "gemm": (case("gemm", "Gemm", "a = Gemm(x, w1, c1) y = Gemm<transB = 1>(a, w2)", (4,),
+                  "float[5, 4] w1, float[4] c1, float[2, 4] w2", inputs="float[N, 5] x", outputs="float[N, 2] y"),
+             20 + 4 + 8, 20 + 8),
+    # 7 tokens
+    "matmul": (case("matmul", "MatMul", "a = MatMul(x, w1) y = MatMul(a, w2)", (4,),
+                    "float[5, 4] w1, float[4, 2] w2", inputs="float[N, 7, 5] x", outputs="float[N, 7, 2] y"),
+               20 + 8, 7 * 28),
+    "shared": (case("shared", "Conv", "a = Conv(x, w1) b = Conv(a, ws) c = Conv(b, ws) y = Conv(c, w2)", (4,),
+                    "float[4, 3, 1, 1] w1, float[4, 4, 1, 1] ws, float[2, 4, 1, 1] w2", inputs="float[N, 3, 2, 2] x"),
+               12 + 16 + 8, 4 * (12 + 16 + 16 + 8)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_costs_are_those_counted_by_hand(name: str) -> None:
+    """Params and MACs of one sample, from the model and from the cost model alike."""
+    counted, params, macs = COUNTED[name]
+    whole = CostModel(units_of(counted)).costs()
+    assert (whole.params, whole.macs) == (params, macs)
+    graph = read_graph(counted.model)
+    assert model_costs(graph, trace(graph)) == whole
+
+
+def test_costs_of_a_removal_are_those_counted_by_hand() -> None:
+    """Two of five channels: 3 x 27 + 3 + 2 x 3 params are left, and both convolutions shrink."""
+    counted, _, _ = COUNTED["conv"]
+    removed = np.array([True, False, False, True, False])
+    costs = CostModel(units_of(counted))
+    left = costs.costs(removed)
+    assert (left.params, left.macs) == (81 + 3 + 6, 36 * 81 + 36 * 6)
+    assert costs.removed_ratio(removed, "channels") == pytest.approx(2 / 5)
+    assert costs.removed_ratio(removed, "params") == pytest.approx(1 - 90 / 150)
+    assert costs.removed_ratio(removed, "macs") == pytest.approx(1 - 87 / 145)
+    assert costs.removed_ratio(np.zeros(5, dtype=bool), "macs") == 0
+
+
+def test_integers_are_no_parameters() -> None:
+    """Shapes, axes and indices are not learned."""
+    flatten = next(case for case in CASES if case.name == "Reshape-explicit-count")
+    assert CostModel(units_of(flatten)).costs().params == 4 * 3 + 144 * 2
+
+
+@pytest.mark.parametrize("case", PRUNABLE, ids=str)
+def test_costs_of_a_removal_equal_those_of_the_pruned_model(case: Case) -> None:
+    """Predicting a removal and counting what is left afterwards give the same numbers."""
+    units = units_of(case)
+    costs = CostModel(units)
+    rng = np.random.default_rng(1)
+    for share in (0.3, 0.7, 1.0):
+        removed = rng.random(units.num_units) < share
+        removed[[group.first for group in units.groups]] = False
+        pruned = apply_cuts(case.model, units, plan_cuts(units, removed))
+        graph = read_graph(pruned)
+        predicted = costs.costs(removed)
+        assert predicted == model_costs(graph, trace(graph))
+        assert predicted.params == count_params(pruned)
+        whole = costs.costs()
+        assert costs.removed_ratio(removed, "params") == pytest.approx(1 - predicted.params / whole.params)
+        assert costs.removed_ratio(removed, "macs") == pytest.approx(1 - predicted.macs / whole.macs)
+        assert costs.removed_ratio(removed, "channels") == pytest.approx(removed.sum() / units.num_units)
+
+
+def count_params(model: onnx.ModelProto) -> int:
+    arrays = [numpy_helper.to_array(tensor) for _, tensor in stored_tensors(model)]
+    return sum(array.size for array in arrays if array.dtype.kind not in "iu")
+
+
+@pytest.mark.parametrize("case", [c for c in PRUNABLE if "float[N, 3, 6, 6] x" in c.text], ids=str)
+def test_macs_agree_with_a_plain_count(case: Case) -> None:
+    """Independent of rules: loop over the nodes of a static copy and multiply sizes."""
+    static = onnx.ModelProto()
+    static.CopyFrom(case.model)
+    static.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    expected = plain_macs(static)
+    graph = read_graph(static)
+    assert model_costs(graph, trace(graph)).macs == expected
+
+
+def plain_macs(model: onnx.ModelProto) -> int:
+    """Output elements times the products behind each, with shapes from an actual run."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    types = {info.name: info for info in shape_inference.infer_shapes(model).graph.value_info}
+    known = {output.name for output in probe.graph.output}
+    heavy = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    probe.graph.output.extend(types[node.output[0]] for node in heavy if node.output[0] not in known)
+    sizes = {name: tuple(tensor.dims) for name, tensor in stored_tensors(model)}
+    values = run(probe, {"x": np.zeros((1, 3, 6, 6), dtype=np.float32)})
+    total = 0
+    for node in heavy:
+        weight = sizes[node.input[1]]
+        transposed = any(a.name == "transB" and a.i for a in node.attribute)
+        reduced: NDArray[np.int64] | int
+        reduced = int(np.prod(weight[1:])) if node.op_type == "Conv" else weight[1 if transposed else 0]
+        total += values[node.output[0]].size * int(reduced)
+    return total

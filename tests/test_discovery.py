@@ -1,0 +1,223 @@
+"""Discovery: which channels live and die together, and why the others stay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import onnx
+import pytest
+from cases import CASES, ENDS, Case, case
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import filled, load
+from onnx import shape_inference
+
+from onnx_dnscp.discovery.discover import discover, discover_units
+from onnx_dnscp.fields import compact, connected_components, reshape_blocks, reshape_field
+from onnx_dnscp.graph import read_graph
+from onnx_dnscp.ops.macs import macs_rule
+from onnx_dnscp.ops.registry import op_rule, ruled_operators
+from onnx_dnscp.ops.resize import resize_rule
+from onnx_dnscp.trace import Trace
+from onnx_dnscp.units import FIXED, Units
+
+NOT_RUN = [  # operators that the installed ONNX Runtime has no kernel for; traced by ONNX's shape inference instead
+    case("Swish", "Swish", "a = Conv(x, w1) b = Swish(a) y = Conv(b, w2)", (4,), ENDS,
+         inputs="float[1, 3, 6, 6] x", outputs="float[1, 2, 6, 6] y", opset=24),
+    case("Add-opset-6", "Add", "a = Conv(x, w1) b = Add<axis = 1, broadcast = 1>(a, c) y = Conv(b, w2)", (),
+         ENDS + ", float[4] c", inputs="float[1, 3, 6, 6] x", outputs="float[1, 2, 6, 6] y", opset=6, ir=4,
+         reason="in the manner of opset 6 or older"),
+]  # fmt: skip
+
+
+def inferred_trace(model: onnx.ModelProto) -> Trace:
+    """What a run would show, for a model with static shapes and no computed integers."""
+    graph = shape_inference.infer_shapes(model).graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        shapes[info.name] = tuple(dim.dim_value for dim in info.type.tensor_type.shape.dim)
+    return Trace(shapes, {}, 1)
+
+
+def discover_case(case: Case) -> Units:
+    if case in NOT_RUN:
+        return discover_units(read_graph(case.model), inferred_trace(case.model))
+    return discover(load(case.model))
+
+
+@pytest.mark.parametrize("case", [*CASES, *NOT_RUN], ids=str)
+def test_groups_and_reasons(case: Case) -> None:
+    """Widths are those worked out by hand, and what is locked says why."""
+    units = discover_case(case)
+    assert tuple(sorted(group.width for group in units.groups)) == case.widths
+    reasons = [reason for locked in units.locked for reason in locked.reasons]
+    expected = case.reason or "^graph output"
+    assert any(re.search(expected, reason) for reason in reasons), reasons
+    if not case.reason:
+        assert all(reason.startswith("graph output") for reason in reasons), reasons
+    assert all(locked.reasons and locked.tensors and locked.width > 0 for locked in units.locked)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.widths], ids=str)
+def test_units_are_numbered_without_gaps_and_read_by_someone(case: Case) -> None:
+    """Groups follow each other; every unit has slices in its group's tensors and a consumer that reads it."""
+    units = discover_case(case)
+    assert [group.id for group in units.groups] == list(range(len(units.groups)))
+    assert [group.first for group in units.groups] == [sum(g.width for g in units.groups[:i]) for i in range(len(units.groups))]
+    read = {int(unit) for consumer in units.consumers for unit in consumer.channel_units}
+    assert read - {FIXED} == set(range(units.num_units))
+    labels = {node.name or node.output[0] for node in case.model.graph.node}
+    for group in units.groups:
+        assert set(group.consumers) | set(group.producers) <= labels
+        assert group.consumers
+        assert group.producers
+        for unit in range(group.first, group.first + group.width):
+            on = {units.slices.axes[i] for i in units.slices.axis_index[units.slices.unit == unit]}
+            assert on == set(group.axes)
+
+
+def test_every_operator_with_a_rule_has_a_case() -> None:
+    """A rule without a model that uses it is a guess."""
+    covered = {op_type for case in (*CASES, *NOT_RUN) for op_type in case.covers}
+    assert {f"{domain}::{op}" for domain, op in ruled_operators()} - {f"::{op}" for op in covered} == set()
+
+
+@pytest.mark.parametrize("case", [*CASES, *NOT_RUN], ids=str)
+def test_cases_use_the_operators_they_say(case: Case) -> None:
+    assert set(case.covers) <= {node.op_type for node in case.model.graph.node}
+
+
+def test_case_names_are_unique() -> None:
+    names = [case.name for case in (*CASES, *NOT_RUN)]
+    assert len(names) == len(set(names))
+
+
+def test_registering_an_operator_twice_raises() -> None:
+    """The second rule is refused by name, for ids, sizes and costs alike."""
+    before = ruled_operators()
+    with pytest.raises(ValueError, match="ai.onnx::Relu has two rules"):
+        op_rule("Relu")(lambda op: pytest.fail("the rule was replaced"))
+    with pytest.raises(ValueError, match="ai.onnx::Reshape has two resize rules"):
+        resize_rule("Reshape")(lambda op: pytest.fail("the rule was replaced"))
+    with pytest.raises(ValueError, match="ai.onnx::Conv has two MACs rules"):
+        macs_rule("Conv")(lambda x, weight, y: 0.0)
+    assert ruled_operators() == before
+
+
+def test_tensor_axes_of_a_group() -> None:
+    """A residual block by hand: the skip joins w1, wf and every reader; the inner channels are on their own."""
+    residual = next(case for case in CASES if case.name == "residual-chain")
+    outer, inner = sorted(discover_case(residual).groups, key=lambda group: group.width)
+    assert set(outer.axes) == {("w1", 0), ("wc", 1), ("wf", 0), ("w2", 1)}
+    assert set(inner.axes) == {("wc", 0), ("s", 0), ("t", 0), ("m", 0), ("pos_v", 0), ("wf", 1)}
+    assert set(outer.consumers) == {"c", "y"}
+    assert set(outer.producers) == {"a0", "f"}
+
+
+def test_a_channel_shuffle_is_followed_position_by_position() -> None:
+    """8 channels seen as 2 x 4: channels k and k + 4 go together, and are read at 2k and 2k + 1."""
+    shuffle = next(case for case in CASES if case.name == "Reshape-channel-shuffle")
+    units = discover_case(shuffle)
+    made = {int(units.slices.position[i]): int(units.slices.unit[i]) for i in on_axis(units, ("w1", 0))}
+    assert [made[k] == made[k + 4] for k in range(4)] == [True] * 4
+    (consumer,) = units.consumers
+    assert [int(u) for u in consumer.channel_units] == [made[k] for pair in range(4) for k in (pair, pair + 4)]
+
+
+def on_axis(units: Units, axis: tuple[str, int]) -> Sequence[int]:
+    return [int(i) for i in np.flatnonzero(units.slices.axis_index == units.slices.axes.index(axis))]
+
+
+def test_discovery_does_not_modify_the_model() -> None:
+    model = filled(CASES[0].text)
+    before = model.SerializeToString(deterministic=True)
+    discover(load(model))
+    assert model.SerializeToString(deterministic=True) == before
+
+
+@given(st.data())
+def test_connected_components_agree_with_a_plain_union_find(data: st.DataObject) -> None:
+    """Each id's component is named by its smallest id."""
+    size = data.draw(st.integers(1, 30))
+    ids = st.integers(0, size - 1)
+    lists = data.draw(st.lists(st.tuples(ids, st.lists(ids, min_size=1, max_size=4)), max_size=20))
+    found = connected_components(size, [(np.array([one]), np.array(many)) for one, many in lists])
+    parent = list(range(size))
+    changed = True
+    while changed:
+        changed = False
+        for one, many in lists:
+            for other in many:
+                low = min(parent[one], parent[other])
+                changed |= parent[one] != low or parent[other] != low
+                parent[one] = parent[other] = low
+    assert found.tolist() == parent
+
+
+def test_connected_components_of_a_long_chain() -> None:
+    """2000 ids joined in a shuffled chain are one component."""
+    order = np.random.default_rng(0).permutation(2000)
+    pairs = [(np.array(a), np.array(b)) for a, b in pairwise(order)]
+    assert (connected_components(2000, pairs) == 0).all()
+    assert len(np.unique(connected_components(2000, pairs[1:]))) == 2
+
+
+@st.composite
+def reshapes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Two shapes with the same number of elements."""
+    factors = draw(st.lists(st.sampled_from([1, 2, 2, 3]), max_size=6))
+    return draw_shape(draw, factors), draw_shape(draw, draw(st.permutations(factors)))
+
+
+def draw_shape(draw: st.DrawFn, factors: Sequence[int]) -> tuple[int, ...]:
+    cuts = sorted(draw(st.lists(st.integers(0, len(factors)), max_size=4)))
+    return tuple(int(np.prod(factors[a:b])) for a, b in pairwise([0, *cuts, len(factors)]))
+
+
+@given(reshapes(), st.data())
+@settings(max_examples=200)
+def test_reshaping_a_field_is_reshaping_the_full_array(shapes: tuple[tuple[int, ...], tuple[int, ...]], data: st.DataObject) -> None:
+    """The small array of ids, broadcast, equals the broadcast ids moved by numpy."""
+    old, new = shapes
+    kept = data.draw(st.tuples(*(st.booleans() for _ in old)))
+    sizes = tuple(size if keep else 1 for size, keep in zip(old, kept, strict=True))
+    field = np.arange(np.prod(sizes, dtype=int)).reshape(sizes)
+    moved = reshape_field(field, old, new)
+    assert moved.ndim == len(new)
+    np.testing.assert_array_equal(np.broadcast_to(moved, new), np.broadcast_to(field, old).reshape(new))
+    assert compact(moved).shape == moved.shape
+
+
+@given(reshapes())
+@settings(max_examples=200)
+def test_reshape_blocks_cover_all_axes_in_order_with_equal_products(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    old, new = shapes
+    blocks = reshape_blocks(old, new)
+    assert [axis for left, _ in blocks for axis in left] == list(range(len(old)))
+    assert [axis for _, right in blocks for axis in right] == list(range(len(new)))
+    assert all(np.prod([old[a] for a in left]) == np.prod([new[a] for a in right]) for left, right in blocks)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "blocks"),
+    [
+        ((2, 8, 6, 6), (2, 2, 4, 6, 6), [((0,), (0,)), ((1,), (1, 2)), ((2,), (3,)), ((3,), (4,))]),
+        ((2, 8, 6, 6), (2, 288), [((0,), (0,)), ((1, 2, 3), (1,))]),
+        ((2, 8), (16,), [((0, 1), (0,))]),
+        ((4, 3), (3, 4), [((0, 1), (0, 1))]),
+    ],
+)
+def test_reshape_blocks_are_the_finest(
+    old: tuple[int, ...], new: tuple[int, ...], blocks: list[tuple[tuple[int, ...], tuple[int, ...]]]
+) -> None:
+    """A channel shuffle splits the channel axis alone; a flatten mixes what it must."""
+    assert reshape_blocks(old, new) == blocks
+
+
+def test_a_flatten_does_not_expand_the_batch() -> None:
+    """The field of a huge flattened batch stays as long as its channels."""
+    field = np.arange(4).reshape(1, 4, 1)
+    assert reshape_field(field, (1000, 4, 9), (1000, 36)).shape == (1, 36)
