@@ -51,20 +51,29 @@ def working_copy(model: onnx.ModelProto) -> onnx.ModelProto:
     in_range = default_opset(model) <= MAX_OPSET and model.ir_version <= MAX_IR_VERSION
     if in_range and len(names) == len(set(names)):
         return model
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    if default_opset(model) > MAX_OPSET:
-        try:
-            copy = onnx.version_converter.convert_version(copy, MAX_OPSET)
-        except Exception as error:
-            raise ModelError(
-                f"The model uses opset {default_opset(model)}, ONNX Runtime {ort.__version__} runs up to "
-                f"{MAX_OPSET}, and converting a working copy failed: {first_line(error)}. "
-                f"Export the model with opset {MAX_OPSET} or lower."
-            ) from error
-    copy.ir_version = min(copy.ir_version, MAX_IR_VERSION)
+    copy = convert_opset(model, min(default_opset(model), MAX_OPSET))
     for index, node in enumerate(copy.graph.node):
         node.name = f"{index}/{node.name}"
+    return copy
+
+
+def convert_opset(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
+    """A copy of `model` in another opset, with an IR version the runtime reads.
+
+    Raises:
+        ModelError: onnx cannot convert the model.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if default_opset(model) != target:
+        try:
+            copy = onnx.version_converter.convert_version(copy, target)
+        except Exception as error:
+            raise ModelError(
+                f"The model uses opset {default_opset(model)}; converting a working copy to opset {target} for ONNX "
+                f"Runtime {ort.__version__} failed: {first_line(error)}. Export it with opset {target}."
+            ) from error
+    copy.ir_version = min(copy.ir_version, MAX_IR_VERSION)
     return copy
 
 

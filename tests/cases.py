@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import onnx
+
 from models import filled
 
 IMAGE = "float[N, 3, H, W] x"  # everything dynamic but the channels
@@ -85,12 +86,39 @@ def joined(op: str, body: str, opset: int = 17) -> Case:
     return case(f"{op}-two-branches", op, text, (4,), BRANCHES, opset=opset)
 
 
-UNARY_ON_SIGNED = (
-    "Abs Asinh Atan Ceil Celu Cos Cosh Elu Erf Exp Floor HardSigmoid HardSwish Identity LeakyRelu Neg "
-    "Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Tan Tanh ThresholdedRelu Shrink"
-).split()
-UNARY_ON_POSITIVE = "Log Sqrt Reciprocal Acosh".split()
-UNARY_WITHIN_ONE = "Asin Acos Atanh".split()
+UNARY_ON_SIGNED = [
+    "Abs",
+    "Asinh",
+    "Atan",
+    "Ceil",
+    "Celu",
+    "Cos",
+    "Cosh",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Floor",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "Neg",
+    "Relu",
+    "Round",
+    "Selu",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Softplus",
+    "Softsign",
+    "Tan",
+    "Tanh",
+    "ThresholdedRelu",
+    "Shrink",
+]
+UNARY_ON_POSITIVE = ["Log", "Sqrt", "Reciprocal", "Acosh"]
+UNARY_WITHIN_ONE = ["Asin", "Acos", "Atanh"]
 UNARY = [
     *(between(op, op, f"t = Tanh(a) b = {op}(t)") for op in UNARY_ON_SIGNED),
     *(between(op, op, f"s = Sigmoid(a) t = Exp(s) b = {op}(t)") for op in UNARY_ON_POSITIVE),

@@ -43,9 +43,7 @@ def filled(text: str, seed: int = 0) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     if model.ir_version < 4:
-        graph.input.extend(
-            helper.make_tensor_value_info(t.name, t.data_type, tuple(t.dims)) for t in graph.initializer
-        )
+        graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, tuple(t.dims)) for t in graph.initializer)
     return model
 
 
@@ -54,6 +52,15 @@ def _values(info: onnx.ValueInfoProto, rng: Rng) -> NDArray[Any]:
     dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
     values = rng.uniform(0.5, 1.5, shape) if info.name.startswith("pos") else rng.standard_normal(shape)
     return (values > 0 if dtype == np.bool_ else values).astype(dtype)
+
+
+def stored_arrays(model: onnx.ModelProto) -> Arrays:
+    """Values of initializers and `Constant` nodes, also of those that keep a plain list."""
+    arrays: Arrays = {name: numpy_helper.to_array(tensor) for name, tensor in stored_tensors(model)}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value_floats":
+            arrays[node.output[0]] = np.array(node.attribute[0].floats, dtype=np.float32)
+    return arrays
 
 
 def load(model: onnx.ModelProto) -> LoadedModel:

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 from cases import CASES, Case, case
-from models import load, run, stored_tensors
 from numpy.typing import NDArray
-from onnx import numpy_helper, shape_inference
+from onnx import shape_inference
 
+from models import load, run, stored_arrays, stored_tensors
 from onnx_dnscp.costs import CostModel, model_costs
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.graph import read_graph
@@ -105,8 +105,7 @@ def test_costs_of_a_removal_equal_those_of_the_pruned_model(case: Case) -> None:
 
 
 def count_params(model: onnx.ModelProto) -> int:
-    arrays = [numpy_helper.to_array(tensor) for _, tensor in stored_tensors(model)]
-    return sum(array.size for array in arrays if array.dtype.kind not in "iu")
+    return sum(array.size for array in stored_arrays(model).values() if array.dtype.kind not in "iu")
 
 
 @pytest.mark.parametrize("case", [c for c in PRUNABLE if "float[N, 3, 6, 6] x" in c.text], ids=str)

@@ -133,7 +133,7 @@ def test_agreement_counts_equal_answers(resnet_path: Path, test_data_path: Path,
 def test_a_reference_may_name_its_inner_tensors_otherwise(
     separable_path: Path, test_data_path: Path, tmp_path: Path
 ) -> None:
-    """Two exports of one network share the names of inputs and outputs only; both are looked at behind their Softmax."""
+    """Two exports of one network share the names of inputs and outputs only."""
     renamed = onnx.load(separable_path)
     old = renamed.graph.node[-1].input[0]
     for node in renamed.graph.node:

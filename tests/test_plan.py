@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import CASES, Case
-from models import load
 from numpy.typing import NDArray
 
+from models import load
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import UsageError
 from onnx_dnscp.plan import PLAN_FORMAT, Plan, make_plan, read_plan, removed_units
@@ -130,7 +130,9 @@ def edited(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
         (("consumers", "nobody"), {"weight": "wc", "input_channels": [1]}, "consumer 'nobody' lists input channels"),
     ],
 )  # fmt: skip
-def test_a_plan_that_does_not_fit_is_refused(path: tuple[str | int, ...], value: Any, message: str, tmp_path: Path) -> None:
+def test_a_plan_that_does_not_fit_is_refused(
+    path: tuple[str | int, ...], value: Any, message: str, tmp_path: Path
+) -> None:
     """One wrong value anywhere is found, and the message says where."""
     plan = edited_or_added(path, value)
     with pytest.raises(UsageError, match=message):
@@ -160,10 +162,19 @@ def test_slices_that_leave_out_a_tensor_are_refused(tmp_path: Path) -> None:
         ("", "plan.json' is not a valid plan: at the top level: Invalid JSON"),
         ('{"format": "onnx-dnscp-plan/1", "groups": [', "at the top level: Invalid JSON"),
         ("[1, 2]", "is not a valid plan: at the top level: .*object"),
-        ('{"format": "onnx-dnscp-plan/2", "model_sha256": "", "groups": []}', "at format: Input should be 'onnx-dnscp-plan/1'"),
+        (
+            '{"format": "onnx-dnscp-plan/2", "model_sha256": "", "groups": []}',
+            "at format: Input should be 'onnx-dnscp-plan/1'",
+        ),
         ('{"format": "onnx-dnscp-plan/1", "groups": []}', "at model_sha256: Field required"),
-        ('{"format": "onnx-dnscp-plan/1", "model_sha256": "", "groups": [{"id": 0, "width": 4}]}', "at groups.0.removed: Field required"),
-        ('{"format": "onnx-dnscp-plan/1", "model_sha256": "", "groups": [], "extra": 1}', "at extra: Extra inputs are not permitted"),
+        (
+            '{"format": "onnx-dnscp-plan/1", "model_sha256": "", "groups": [{"id": 0, "width": 4}]}',
+            "at groups.0.removed: Field required",
+        ),
+        (
+            '{"format": "onnx-dnscp-plan/1", "model_sha256": "", "groups": [], "extra": 1}',
+            "at extra: Extra inputs are not permitted",
+        ),
         (
             '{"format": "onnx-dnscp-plan/1", "model_sha256": "", "groups": [{"id": 0, "width": 4, "removed": [1.5]}]}',
             "at groups.0.removed.0: .*integer",
@@ -177,9 +188,9 @@ def test_broken_files_are_refused(content: str, message: str, tmp_path: Path) ->
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Cannot read the plan '.*missing.json': No such file"):
+    with pytest.raises(UsageError, match=r"Cannot read the plan '.*missing.json': No such file"):
         read_plan(tmp_path / "missing.json")
-    with pytest.raises(UsageError, match="Cannot read the plan .*: Is a directory"):
+    with pytest.raises(UsageError, match=r"Cannot read the plan .*: Is a directory"):
         read_plan(tmp_path)
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(UsageError, match=r"Cannot read the plan '.*binary.json'"):

@@ -81,7 +81,9 @@ def _couple_equal_positions(flow: Flow, c: _Channels) -> None:
         if c.made is not None and c.made.size == c.group > 1:
             flow.lock(c.made, c.whole)
     elif c.read is None:
-        flow.lock(c.arriving, "the only channel of each group")
+        flow.lock(
+            c.arriving, "the only channel of each group" if c.weight.shape[1] == 1 else f"read by {c.weight.reason}"
+        )
     else:
         flow.unions.append((c.read[None, :], c.arriving.reshape(c.group, -1)))
         flow.reads.append(Read(1, c.arriving, on_axis(c.read, 1, len(c.weight.shape))))

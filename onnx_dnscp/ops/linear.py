@@ -76,7 +76,8 @@ def _read(flow: Flow, op: Op, x: Value, x_axis: int, weight: Value, operand: int
     read = flow.channel_vector(weight, weight_axis)
     if read is None:
         if arriving is not None:
-            flow.lock(arriving, f"{op.node} reads one channel")
+            one = weight.shape[weight_axis] == 1
+            flow.lock(arriving, f"{op.node} reads one channel" if one else f"{op.node} reads it by {weight.reason}")
         return
     if arriving is None:
         flow.lock(read, x.reason or f"{op.node} reads channels that are not prunable")

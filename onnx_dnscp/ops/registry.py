@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.fields import IdField, axis_rows, on_axis, varying_axes
 from onnx_dnscp.graph import Node
+from onnx_dnscp.ops.table import RuleTable
 
 
 @dataclass(frozen=True)
@@ -159,32 +160,16 @@ class Op:
         return None
 
 
-Rule = Callable[[Op], Flow | Refusal]
-_RULES: dict[tuple[str, str], Rule] = {}
+OpRule = Callable[[Op], Flow | Refusal]
+_TABLE: RuleTable[OpRule] = RuleTable("op")
+op_rule = _TABLE.register
 
 
-def op_rule(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
-    """Register a rule for operators of one domain.
-
-    Raises:
-        ValueError: An operator is registered twice.
-    """
-
-    def register(rule: Rule) -> Rule:
-        for op_type in op_types:
-            if (domain, op_type) in _RULES:
-                raise ValueError(f"operator {domain or 'ai.onnx'}::{op_type} has two rules")
-            _RULES[domain, op_type] = rule
-        return rule
-
-    return register
-
-
-def rule_for(node: Node) -> Rule | None:
+def rule_for(node: Node) -> OpRule | None:
     """The registered rule of a node's operator, or None. Import `onnx_dnscp.ops` first."""
-    return _RULES.get((node.domain, node.op_type))
+    return _TABLE.get(node.domain, node.op_type)
 
 
 def ruled_operators() -> tuple[tuple[str, str], ...]:
     """(domain, op type) of every registered rule."""
-    return tuple(sorted(_RULES))
+    return _TABLE.operators()

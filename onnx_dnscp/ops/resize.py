@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.graph import Node
+from onnx_dnscp.ops.table import RuleTable
 from onnx_dnscp.units import Units
 
 
@@ -91,31 +92,15 @@ class Resize:
 
 
 ResizeRule = Callable[[Resize], list[Edit]]
-_RULES: dict[tuple[str, str], ResizeRule] = {}
-
-
-def resize_rule(*op_types: str, domain: str = "") -> Callable[[ResizeRule], ResizeRule]:
-    """Register how nodes of some operators shrink.
-
-    Raises:
-        ValueError: An operator is registered twice.
-    """
-
-    def register(rule: ResizeRule) -> ResizeRule:
-        for op_type in op_types:
-            if (domain, op_type) in _RULES:
-                raise ValueError(f"operator {domain or 'ai.onnx'}::{op_type} has two resize rules")
-            _RULES[domain, op_type] = rule
-        return rule
-
-    return register
+_TABLE: RuleTable[ResizeRule] = RuleTable("resize")
+resize_rule = _TABLE.register
 
 
 def required_edits(units: Units, removed: NDArray[np.bool_]) -> list[Edit]:
     """Every attribute and integer operand that has to change for this removal."""
     edits: list[Edit] = []
     for node in units.graph.nodes:
-        rule = _RULES.get((node.domain, node.op_type))
+        rule = _TABLE.get(node.domain, node.op_type)
         if rule is not None and any(units.fields.get(name) for name in (*node.inputs, *node.outputs)):
             edits += rule(Resize(node, units, removed))
     return edits
