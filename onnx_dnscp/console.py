@@ -39,7 +39,6 @@ def send_log_to_stderr() -> None:
     logger = logging.getLogger("onnx_dnscp")
     logger.handlers = [Handler()]
     logger.propagate = False  # onnxruntime's tools give the root logger a handler, which would print every line again
-    logger.propagate = False  # some imported library gives the root logger a handler of its own
     logger.setLevel(logging.INFO)
 
 

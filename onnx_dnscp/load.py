@@ -36,6 +36,10 @@ class LoadedModel:
     sha256: str
     size: int
 
+    def __str__(self) -> str:
+        """How messages call the model."""
+        return f"The model {str(self.path)!r}"
+
 
 def load_model(path: str | Path) -> LoadedModel:
     """Read and check an ONNX file.

@@ -47,14 +47,14 @@ class Trace:
         return {name: self.shapes[name] for name in names}
 
 
-def trace(graph: Graph) -> Trace:
-    """Run the model once and return the shapes and integers seen.
+def trace(graph: Graph, what: str = "The model") -> Trace:
+    """Run the model once and return the shapes and integers seen; `what` is how messages call it.
 
     Raises:
         ModelError: No tried input size runs; the message is the runtime's for the first try.
     """
     probe, shape_names, integer_names = _probe(graph)
-    session = Session(probe, optimize=False)
+    session = Session(probe, optimize=False, what=what)
     integer_names = [n for n in integer_names if session.output_types[n] in _INTEGERS]
     failure: ModelError | None = None
     for shapes in _candidate_shapes(graph):

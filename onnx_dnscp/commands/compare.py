@@ -67,7 +67,7 @@ def compare(
             f"The models have different inputs ({', '.join(graphs[0].inputs)} and {', '.join(graphs[1].inputs)}), so "
             "they cannot be compared."
         )
-    traces = [trace(g) for g in graphs]
+    traces = [trace(g, str(m)) for g, m in zip(graphs, models, strict=True)]
     facts = [describe(g, t, m.size) for g, t, m in zip(graphs, traces, models, strict=True)]
     dataset = None
     if data is not None:
@@ -92,7 +92,7 @@ def compare(
 def _output_difference(models: list[LoadedModel], graphs: list[Graph], batches: list[Batch]) -> float | None:
     if graphs[0].outputs != graphs[1].outputs:
         return None
-    sessions = [Session(m.proto, what=f"The model {str(m.path)!r}") for m in models]
+    sessions = [Session(m.proto, what=str(m)) for m in models]
     worst = 0.0
     for batch in batches:
         first, second = (session.run(batch.inputs) for session in sessions)

@@ -37,7 +37,7 @@ def evaluate(
     """
     loaded = load_model(model)
     graph = read_graph(loaded.proto)
-    scores = class_output(graph, dict(trace(graph).shapes))
+    scores = class_output(graph, dict(trace(graph, str(loaded)).shapes))
     dataset = open_dataset(data, graph, preprocess or Preprocess(), scores[1] if scores else None)
     other = None
     if reference is not None:

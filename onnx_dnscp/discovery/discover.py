@@ -25,7 +25,7 @@ def discover(model: LoadedModel) -> Units:
         ModelError: ONNX Runtime cannot load or run the model.
     """
     graph = read_graph(model.proto)
-    return discover_units(graph, trace(graph))
+    return discover_units(graph, trace(graph, str(model)))
 
 
 def discover_units(graph: Graph, seen: Trace) -> Units:
