@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 import onnx_dnscp
-from onnx_dnscp.errors import VerificationError
+from onnx_dnscp.errors import UsageError, VerificationError
 from onnx_dnscp.runtime import can_train
 from onnx_dnscp.training.loop import Progress
 
@@ -166,3 +166,9 @@ def test_training_that_goes_astray_in_the_write_back_is_caught(
     with pytest.raises(VerificationError, match="nothing was saved"):
         onnx_dnscp.prune(RESNET, tmp_path / "out.onnx", data=unlabelled, epochs=1, finetune_epochs=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_and_settings_together_are_refused(tmp_path: Path) -> None:
+    """Neither may be ignored silently."""
+    with pytest.raises(UsageError, match="ratio"):
+        onnx_dnscp.prune(RESNET, tmp_path / "out.onnx", options=onnx_dnscp.PruneOptions(), ratio=0.3)

@@ -21,6 +21,7 @@ from onnx_dnscp.commands.saving import free_path, output_path, serialize
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.open import open_dataset, synthetic_dataset
 from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.errors import UsageError
 from onnx_dnscp.evaluation import class_output, evaluate_model
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.latency import latencies
@@ -118,13 +119,15 @@ def prune(
     Raises:
         ModelError: The model cannot be read, is invalid or cannot be run.
         DataError: The data cannot be read or does not fit the model.
-        UsageError: A place to write to is wrong.
+        UsageError: A place to write to is wrong, or settings are given twice.
         RequestError: Nothing is prunable, the ratio is out of reach, or the model cannot be trained.
         VerificationError: The result does not compute what the masked model computes; nothing is saved.
         pydantic.ValidationError: A setting is out of range.
     """
     started = time.monotonic()
-    chosen = options if options is not None else PruneOptions(**settings)
+    if options is not None and settings:
+        raise UsageError(f"Give either options or single settings ({', '.join(settings)}), not both.")
+    chosen = PruneOptions(**settings) if options is None else options
     run = _Run.prepare(model, output, plan_out, run_dir, chosen)
     mask = run.choose_mask(listener)
     plan = make_plan(run.units, ~mask, run.loaded.sha256)
