@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +52,7 @@ class Progress:
     seconds_left: float
 
 
-class Listener(Protocol):
-    """Hears about every step."""
-
-    def __call__(self, progress: Progress) -> None:
-        """Called after each step."""
+Listener = Callable[[Progress], None]  # hears about every step
 
 
 @dataclass(frozen=True)
