@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx_dnscp.runtime import can_train
+
 MODELS = Path(__file__).parent.parent / "models"
 
 
@@ -70,3 +72,14 @@ def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latency is measured with few repeats; the numbers stay positive but mean little."""
     monkeypatch.setattr("onnx_dnscp.latency.ROUNDS", 1)
     monkeypatch.setattr("onnx_dnscp.latency.SECONDS_PER_RUN", 0.001)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker of tests that train."""
+    config.addinivalue_line("markers", "needs_training: skipped where the installed ONNX Runtime cannot train")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Python 3.13 and newer have no training runtime; everything else is tested there too."""
+    if item.get_closest_marker("needs_training") and not can_train():
+        pytest.skip("this ONNX Runtime cannot train")

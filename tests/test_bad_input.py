@@ -319,6 +319,7 @@ def test_the_ratio_that_the_message_names_can_be_had_in_every_metric(
     assert run([str(a) for a in [*call, "--ratio", str(float(told[1]) + 0.001)]]) == REQUEST
 
 
+@pytest.mark.needs_training
 def test_a_diverging_loss_ends_the_run_and_saves_nothing(tiny_path: Path, tmp_path: Path, refuse: Refuse) -> None:
     save_digits(tmp_path / "d.npz", count=64)
     call = ["prune", tiny_path, "-o", tmp_path / "out.onnx", "--data", tmp_path / "d.npz", "--batch-size", "8"]
@@ -715,6 +716,7 @@ def test_models_with_other_inputs_are_not_compared(tiny_path: Path, tmp_path: Pa
 # --- interruptions and bugs -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs_training
 def test_ctrl_c_while_training_writes_nothing(
     tiny_path: Path, tmp_path: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,7 @@ def test_pruning_without_training_needs_no_data(resnet_path: Path, tmp_path: Pat
     onnx.checker.check_model(onnx.load(out), full_check=True)
 
 
+@pytest.mark.needs_training
 def test_only_whole_progress_and_log_lines_go_to_stderr_with_json(trained: Trained) -> None:
     assert trained.report["metric"] == "channels"
     assert trained.called.out.count("\n}") == 1
@@ -187,6 +188,7 @@ def test_log_lines_appear_once(resnet_path: Path, tmp_path: Path) -> None:
     assert heard.getvalue() == ""
 
 
+@pytest.mark.needs_training
 def test_progress_is_plain_lines_where_there_is_no_terminal(trained: Trained) -> None:
     """The first and last step of each phase, at least."""
     line = r"loss \d+\.\d{4} pruned (\d+\.\d)% recovered \d+ \d+s left"
@@ -200,6 +202,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(trained: Trained) ->
     assert "\x1b" not in err, "no colours or cursor movements in a log file"
 
 
+@pytest.mark.needs_training
 def test_the_report_of_a_trained_run_matches_its_files(
     trained: Trained, resnet_path: Path, test_data_path: Path
 ) -> None:
@@ -221,6 +224,7 @@ def test_the_report_of_a_trained_run_matches_its_files(
     assert 0 < report["seconds_training"] + report["seconds_fine_tuning"] < report["seconds"]
 
 
+@pytest.mark.needs_training
 def test_the_plan_silences_what_surgery_removed(trained: Trained, resnet_path: Path) -> None:
     """The plan's consumers are the input channels that are gone from the saved weights."""
     before = {t.name: t for t in onnx.load(resnet_path).graph.initializer}
@@ -232,6 +236,7 @@ def test_the_plan_silences_what_surgery_removed(trained: Trained, resnet_path: P
         assert after[name].dims[axis] == before[name].dims[axis] - gone
 
 
+@pytest.mark.needs_training
 def test_the_run_directory_is_complete_and_its_events_replay_to_the_plan(trained: Trained) -> None:
     """All channels on, then every drop and recovery in order, ends at the plan's removed channels."""
     folder = trained.folder / "run"
@@ -271,6 +276,7 @@ def test_the_run_directory_is_complete_and_its_events_replay_to_the_plan(trained
     assert recovered > 0, "this run is meant to show channels that come back"
 
 
+@pytest.mark.needs_training
 def test_training_without_data_says_so(separable_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Self-distillation on synthetic inputs needs neither samples nor labels."""
     monkeypatch.setattr("onnx_dnscp.data.synthetic.NUM_SAMPLES", 64)
@@ -300,6 +306,7 @@ def test_the_default_output_lies_beside_the_model(tiny_path: Path, tmp_path: Pat
     assert {p.name for p in tmp_path.iterdir()} == {"tiny.onnx", "tiny.pruned.onnx"}
 
 
+@pytest.mark.needs_training
 def test_pruning_twice_gives_the_same_file(separable_path: Path, train_slice: Path, tmp_path: Path) -> None:
     """The same inputs, seed and thread count; another seed gives another file."""
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -313,6 +320,7 @@ def test_pruning_twice_gives_the_same_file(separable_path: Path, train_slice: Pa
 # --- apply, evaluate, compare -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs_training
 def test_apply_cuts_what_the_plan_names(trained: Trained, resnet_path: Path, tmp_path: Path) -> None:
     """Surgery on the original weights: every kept slice is bit for bit the original's."""
     out = tmp_path / "applied.onnx"
@@ -335,6 +343,7 @@ def test_apply_cuts_what_the_plan_names(trained: Trained, resnet_path: Path, tmp
     np.testing.assert_array_equal(weights[1][name], expected)
 
 
+@pytest.mark.needs_training
 def test_apply_prints_a_table(trained: Trained, resnet_path: Path, tmp_path: Path) -> None:
     called = call("apply", resnet_path, trained.folder / "plan.json", "-o", tmp_path / "x.onnx")
     assert called.code == 0
@@ -342,6 +351,7 @@ def test_apply_prints_a_table(trained: Trained, resnet_path: Path, tmp_path: Pat
     assert "Removed 128 channels" in called.out
 
 
+@pytest.mark.needs_training
 def test_evaluate_with_a_reference(trained: Trained, resnet_path: Path, test_data_path: Path) -> None:
     small = trained.folder / "small.onnx"
     called = call("evaluate", small, "--data", test_data_path, "--reference", resnet_path, "--json")
@@ -374,6 +384,7 @@ def test_evaluate_prepares_samples_as_told(resnet_path: Path, test_data_path: Pa
     assert left["loss"] > 2 * expected["loss"]
 
 
+@pytest.mark.needs_training
 def test_compare_puts_two_models_side_by_side(trained: Trained, resnet_path: Path, test_data_path: Path) -> None:
     small = trained.folder / "small.onnx"
     called = call("compare", resnet_path, small, "--data", test_data_path, "--json")
@@ -446,6 +457,7 @@ def test_counts_have_three_digits_and_a_prefix(number: float, text: str) -> None
     assert console.count(number) == text
 
 
+@pytest.mark.needs_training
 def test_the_python_functions_give_the_numbers_of_the_command_line(
     trained: Trained, resnet_path: Path, train_slice: Path, test_data_path: Path, tmp_path: Path
 ) -> None:

@@ -7,14 +7,13 @@ import pytest
 from test_training import NETWORKS, feeds, network, some_mask
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.runtime import can_train
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.setup import num_shards
 from onnx_dnscp.training.view import build_view
 
 
-@pytest.mark.skipif(not can_train(), reason="this ONNX Runtime cannot train")
+@pytest.mark.needs_training
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_two_shards_equal_one_batch_when_batch_norm_is_frozen(name: str) -> None:
     """Losses and gradients are means over samples, so the mean over equal shards is the same up to rounding."""

@@ -12,14 +12,11 @@ from onnx import numpy_helper
 
 import onnx_dnscp
 from onnx_dnscp.errors import UsageError, VerificationError
-from onnx_dnscp.runtime import can_train
 from onnx_dnscp.training.loop import Progress
 
 MODELS = Path(__file__).parents[1] / "models"
 RESNET, SEPARABLE = MODELS / "digits-resnet.onnx", MODELS / "digits-separable.onnx"
 TRAIN, TEST = MODELS / "digits-train.npz", MODELS / "digits-test.npz"
-
-needs_training = pytest.mark.skipif(not can_train(), reason="this ONNX Runtime cannot train")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +35,7 @@ def weights(path: Path) -> dict[str, np.ndarray]:
     return {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
 
 
-@needs_training
+@pytest.mark.needs_training
 def test_channels_come_back_and_the_accuracy_stays(tmp_path: Path) -> None:
     """Shorter than the README's run: recoveries happen, half of the MACs go, 97 % of the digits are still read."""
     before = digest(RESNET)
@@ -69,7 +66,7 @@ def test_channels_come_back_and_the_accuracy_stays(tmp_path: Path) -> None:
     assert seen[-1].seconds_left == 0
 
 
-@needs_training
+@pytest.mark.needs_training
 @pytest.mark.parametrize("model", [RESNET, SEPARABLE], ids=lambda p: p.stem)
 def test_the_same_seed_gives_the_same_file(tmp_path: Path, model: Path, unlabelled: Path) -> None:
     """Byte for byte on one thread; another seed gives another file."""
@@ -81,7 +78,7 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path, model: Path, unlabell
     assert files[0] == files[1] != files[2]
 
 
-@needs_training
+@pytest.mark.needs_training
 def test_without_labels_the_network_learns_from_the_original(tmp_path: Path, unlabelled: Path) -> None:
     """Self-distillation is chosen, and training beats cutting at once by far."""
     options = {"metric": "macs", "ratio": 0.6, "data": unlabelled, "test_data": TEST}
@@ -96,7 +93,7 @@ def test_without_labels_the_network_learns_from_the_original(tmp_path: Path, unl
     assert trained.after.agreement is not None
 
 
-@needs_training
+@pytest.mark.needs_training
 def test_without_data_it_works_and_says_so(tmp_path: Path) -> None:
     """Synthetic inputs must not disturb the running statistics of batch norm."""
     report = onnx_dnscp.prune(RESNET, tmp_path / "out.onnx", epochs=1, finetune_epochs=1, ratio=0.25)
@@ -107,7 +104,7 @@ def test_without_data_it_works_and_says_so(tmp_path: Path) -> None:
     assert not set(pruned["stem.weight"].ravel().tolist()) <= set(original["stem.weight"].ravel().tolist())
 
 
-@needs_training
+@pytest.mark.needs_training
 def test_adamw_and_frozen_batch_norm(tmp_path: Path, unlabelled: Path) -> None:
     """Other optimiser, other batch norm: still verified and as small as asked."""
     report = onnx_dnscp.prune(
@@ -150,7 +147,7 @@ def test_a_ratio_of_zero_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "out.onnx").read_bytes() == original.SerializeToString(deterministic=True)
 
 
-@needs_training
+@pytest.mark.needs_training
 def test_training_that_goes_astray_in_the_write_back_is_caught(
     tmp_path: Path, unlabelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.errors import DataError, RequestError
 from onnx_dnscp.graph import read_graph
-from onnx_dnscp.runtime import Session, can_train
+from onnx_dnscp.runtime import Session
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.trace import trace
@@ -29,7 +29,7 @@ from onnx_dnscp.training.schedule import cosine
 from onnx_dnscp.training.view import MASK_INPUT, build_view
 from onnx_dnscp.units import Units
 
-pytestmark = pytest.mark.skipif(not can_train(), reason="this ONNX Runtime cannot train")
+pytestmark = pytest.mark.needs_training
 
 BATCH = 4
 # Smooth activations, so that finite differences meet no kinks; one Relu-free network per structure.
