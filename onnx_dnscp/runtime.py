@@ -110,7 +110,6 @@ class Session:
             self._session = ort.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's exception classes share no public base
             raise ModelError(f"{what} cannot be loaded by ONNX Runtime: {first_line(error)}.") from error
-        self.input_names = [i.name for i in self._session.get_inputs()]
         self.output_types = {o.name: str(o.type) for o in self._session.get_outputs()}
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:

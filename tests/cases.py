@@ -255,9 +255,9 @@ CONVOLUTIONS = [
          "float[4, 3, 1, 1] w1, float[5, 4, 1, 1] w2, float[2, 5, 1, 1] w3", outputs=MAPS + ", float[N, 4, H, W] r",
          reason="graph output 'r'"),
     case("unsupported-CumSum", "Conv", "a = Conv(x, w1) s = CumSum(a, axis) y = Conv(s, w2)", (), ENDS + ", int64 axis = {1}",
-         reason=r"CumSum node 's' has no rule \(operator CumSum is not supported yet\)"),
+         reason=r"CumSum node 's': it has no rule \(operator CumSum is not supported yet\)"),
     case("unsupported-LRN", "Conv", "a = Conv(x, w1) s = LRN<size = 3>(a) b = Conv(s, w2) y = Conv(b, w3)", (5,),
-         "float[4, 3, 1, 1] w1, float[5, 4, 1, 1] w2, float[2, 5, 1, 1] w3", reason="LRN node 's' has no rule"),
+         "float[4, 3, 1, 1] w1, float[5, 4, 1, 1] w2, float[2, 5, 1, 1] w3", reason="LRN node 's': it has no rule"),
     case("sub-graph-reads-it", "Conv",
          "a = Conv(x, w1) s = If(flag)<then_branch = yes () => (float[N, 4, H, W] t) { t = Relu(a) }, "
          "else_branch = no () => (float[N, 4, H, W] e) { e = Neg(a) }> y = Conv(s, w2)", (), ENDS + ", bool flag = {1}",

@@ -169,3 +169,20 @@ def test_options_and_settings_together_are_refused(tmp_path: Path) -> None:
     """Neither may be ignored silently."""
     with pytest.raises(UsageError, match="ratio"):
         onnx_dnscp.prune(RESNET, tmp_path / "out.onnx", options=onnx_dnscp.PruneOptions(), ratio=0.3)
+
+
+@pytest.mark.needs_training
+def test_a_consumer_that_does_not_learn_is_judged_by_what_is_stored(tmp_path: Path, unlabelled: Path) -> None:
+    """A half-precision weight behind a Cast gets no gradient; the rest trains and the run is verified."""
+    model = onnx.load(SEPARABLE)
+    [weight] = [t for t in model.graph.initializer if t.name == "pw2.weight"]
+    half = numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), "pw2.half")
+    model.graph.initializer.remove(weight)
+    model.graph.initializer.append(half)
+    cast = onnx.helper.make_node("Cast", ["pw2.half"], ["pw2.weight"], name="cast", to=onnx.TensorProto.FLOAT)
+    model.graph.node.insert(0, cast)
+    onnx.save(model, tmp_path / "mixed.onnx")
+    report = onnx_dnscp.prune(tmp_path / "mixed.onnx", data=unlabelled, epochs=1, finetune_epochs=1, ratio=0.3)
+    assert report.after.params < report.before.params
+    original = numpy_helper.to_array(half)
+    assert set(weights(tmp_path / "mixed.pruned.onnx")["pw2.half"].ravel().tolist()) <= set(original.ravel().tolist())

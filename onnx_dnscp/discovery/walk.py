@@ -79,7 +79,7 @@ def _visit(state: Walk, graph: Graph, trace: Trace, node: Node) -> None:
     inputs = tuple(state.values[name] if name else None for name in node.inputs)
     answer = _ask_rule(state, graph, trace, node, inputs)
     if isinstance(answer, Refusal):
-        reason = f"{node} {answer.reason}" if answer.reason.startswith("has") else f"{node}: {answer.reason}"
+        reason = f"{node}: {answer.reason}"
         for value in (*filter(None, inputs), *(state.values[n] for n in node.captured if n in state.values)):
             _lock_value(state, value, reason)
         answer = Flow(reason=f"made by {node}")
@@ -103,7 +103,7 @@ def _ask_rule(state: Walk, graph: Graph, trace: Trace, node: Node, inputs: tuple
     rule = rule_for(node)
     if rule is None:
         domain = f" of domain {node.domain!r}" if node.domain else ""
-        return Refusal(f"has no rule (operator {node.op_type}{domain} is not supported yet)")
+        return Refusal(f"it has no rule (operator {node.op_type}{domain} is not supported yet)")
     fresh: Callable[[tuple[int, ...]], IdField] = state.fresh
     integers = {i: trace.integers[n] for i, n in enumerate(node.inputs) if n in trace.integers}
     shapes = tuple(trace.shapes[n] if n else () for n in node.outputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -85,15 +86,17 @@ def train_with_masks(
         RequestError: The loss is no longer finite.
     """
     moving = max(1, round(phase.num_steps * (1 - SETTLED_SHARE)))
-    mask = method.begin(phase.engine.weights, moving)
+    # Consumers whose weights do not learn (quantised or half-precision ones) are judged by what the file stores.
+    weights = ChainMap(phase.engine.weights, dict(units.graph.stored))
+    mask = method.begin(weights, moving)
     history.record(0, np.ones_like(mask), mask, units)
 
     def after(step: int, gradients: Gradients) -> None:
         nonlocal mask
         if step > moving:
             return
-        state = StepState(step, moving, mask, phase.engine.weights, gradients)
-        following = method.after_step(state) if step < moving else method.finish(phase.engine.weights, mask)
+        state = StepState(step, moving, mask, weights, gradients)
+        following = method.after_step(state) if step < moving else method.finish(weights, mask)
         history.record(step, mask, following, units, settling=step == moving)
         mask = following
 

@@ -49,19 +49,15 @@ class TrainingView:
         statistics: Running statistic of batch norm to the graph output with its next value.
         masks: Names of the mask tensors that weights are multiplied with.
         taps: Original output to the tensor that losses look at.
-        shapes: Concrete shape of each graph input of the original model.
         values: Start value of every tensor that is fed as an input instead of stored: trainable and statistics.
-        num_units: Units in the mask vector, 0 without masks.
     """
 
     model: onnx.ModelProto
     trainable: list[str]
     statistics: dict[str, str]
     taps: dict[str, str]
-    shapes: dict[str, tuple[int, ...]]
     values: dict[str, NDArray[Any]]
     masks: list[str] = field(default_factory=list)
-    num_units: int = 0
 
     def add_input(self, name: str, element_type: int, shape: tuple[int, ...]) -> None:
         """Declare one more tensor that every step feeds."""
@@ -111,7 +107,7 @@ def build_view(
         statistics = {}
     fed = {name: np.array(graph.stored[name]) for name in (*trainable, *statistics)}
     _feed(copy, set(fed))
-    view = TrainingView(copy, trainable, statistics, taps, dict(shapes), fed)
+    view = TrainingView(copy, trainable, statistics, taps, fed)
     if units is not None:
         _insert_masks(view, units)
     name_nodes(copy)
@@ -157,7 +153,6 @@ def _insert_masks(view: TrainingView, units: Units) -> None:
     The vector has one element more than there are units: it is always 1, and FIXED channels read it.
     """
     graph = view.model.graph
-    view.num_units = units.num_units
     view.add_input(MASK_INPUT, TensorProto.FLOAT, (units.num_units + 1,))
     for number, consumer in enumerate(units.consumers):
         position, node = next((i, n) for i, n in enumerate(graph.node) if consumer.output in n.output)
