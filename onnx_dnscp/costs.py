@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 import onnx_dnscp.ops  # noqa: F401  (importing registers the operators)
 from onnx_dnscp.fields import varying_axes
 from onnx_dnscp.graph import Graph
-from onnx_dnscp.ops.macs import MacsRule, macs_rule_for
-from onnx_dnscp.trace import Trace
+from onnx_dnscp.ops.macs import MacsRule, data_and_weight, macs_rules_for
+from onnx_dnscp.tracing.probe import Trace
 from onnx_dnscp.units import FIXED, Units
 
 Metric = Literal["channels", "params", "macs"]
@@ -54,8 +54,8 @@ class CostModel:
         graph, seen = units.graph, units.trace
         self._num_units = units.num_units
         axes = _Axes()
-        names = [n for n, a in graph.stored.items() if _is_parameter(a)]
-        params = [(float(graph.stored[n].size), [axes.number(f) for f in units.fields.get(n, ())]) for n in names]
+        names = [n for n in graph.stored if graph.stored.is_parameter(n)]
+        params = [(float(graph.stored.size(n)), [axes.number(f) for f in units.fields.get(n, ())]) for n in names]
         macs = []
         for use in _uses(graph):
             shapes = [list(seen.shapes[name]) for name in use.tensors]
@@ -130,16 +130,18 @@ def model_costs(graph: Graph, seen: Trace) -> Costs:
 
     A weight used twice costs its MACs twice. Products of two activations (attention scores) are not counted.
     """
-    params = sum(array.size for array in graph.stored.values() if _is_parameter(array))
+    params = sum(graph.stored.size(name) for name in graph.stored if graph.stored.is_parameter(name))
     macs = sum(_count(use, [seen.shapes[name] for name in use.tensors]) for use in _uses(graph))
     return Costs(params=params, macs=round(macs / seen.batch))
 
 
 def _uses(graph: Graph) -> Iterator[_Use]:
     for node in graph.nodes:
-        count = macs_rule_for(node.domain, node.op_type)
-        if count is not None and any(graph.stored_source(operand) is not None for operand in node.inputs[:2]):
-            yield _Use((*node.inputs[:2], node.outputs[0]), count)
+        rules = macs_rules_for(node)
+        operands = data_and_weight(node) if rules else ("", "")
+        # A product of two constants is worked out when the model is loaded.
+        if rules and {graph.stored_source(operand) is None for operand in operands} == {True, False}:
+            yield from (_Use((*operands, node.result), rule) for rule in rules)
 
 
 def _count(use: _Use, shapes: Sequence[Sequence[int]]) -> float:
@@ -165,7 +167,3 @@ def _doubled(shapes: Sequence[Sequence[int]], places: Sequence[tuple[int, int]])
     for tensor, axis in places:
         doubled[tensor][axis] *= 2
     return doubled
-
-
-def _is_parameter(array: NDArray[np.generic]) -> bool:
-    return array.dtype.kind not in "iub" or array.dtype.itemsize == 1

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.graph import Graph, dimensions, read_graph
 from onnx_dnscp.runtime import Session
-from onnx_dnscp.taps import output_taps, with_outputs
+from onnx_dnscp.taps import output_taps
 from onnx_dnscp.verify import relative_error
 
 EVALUATION_BATCH = 128
@@ -79,12 +79,12 @@ def evaluate_model(
     """
     graph = read_graph(model)
     taps = [scores[0]] if scores else list(dict.fromkeys(output_taps(graph).values()))
-    session = Session(with_outputs(model, taps))
+    session = Session(model, more_outputs=taps)
     other = None
     if reference is not None:
         own, theirs = output_taps(graph), output_taps(read_graph(reference))
         twins = {own[name]: theirs[name] for name in graph.outputs}  # inner tensors may be called differently
-        other = Session(with_outputs(reference, twins.values()), what="The reference model")
+        other = Session(reference, more_outputs=twins.values(), what="The reference model")
     batch_size = batch_limit(graph) or EVALUATION_BATCH
     seen = correct = agreed = 0
     loss, difference = 0.0, 0.0

@@ -6,7 +6,7 @@ on that axis. A tensor carries several fields when several of its axes can be pr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,11 @@ def compact(field: IdField) -> IdField:
         if (field == first).all():
             field = first
     return field
+
+
+def collapse(field: IdField, axes: Collection[int]) -> IdField:
+    """The field at the first position of some axes, which then have size 1."""
+    return field[tuple(slice(1) if axis in axes else slice(None) for axis in range(field.ndim))]
 
 
 def axis_rows(field: IdField, axis: int) -> IdField:

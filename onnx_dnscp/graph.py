@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +15,29 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnx_dnscp.runtime import default_opset
+from onnx_dnscp.structure import all_nodes, bodies, constant_tensor, tensor_dtype
 
 ONE_TO_ONE = frozenset(
-    {"Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "DequantizeLinear"}
+    {"Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "QuantizeLinear", "DequantizeLinear"}
 )
+
+
+_KEPT = 1024  # elements; decoded values of smaller stored tensors are kept
+
+
+@dataclass(frozen=True)
+class Body:
+    """A sub-graph of a node (a branch of If, the body of a Loop), whose nodes are in the graph's own list.
+
+    Attributes:
+        attribute: The node's attribute that holds it.
+        inputs: Names of its inputs.
+        outputs: Names of its outputs.
+    """
+
+    attribute: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -25,10 +45,12 @@ class Node:
     """One operator call.
 
     Attributes:
-        index: Position in the graph's node list.
-        attributes: Decoded values; tensors as numpy arrays, sub-graphs as GraphProto.
+        index: Position among all nodes, those of sub-graphs included (`structure.all_nodes`).
+        attributes: Decoded values, tensors as numpy arrays. A Constant's tensor is in the graph's `stored`; sub-graphs
+            are in `bodies`.
         name: The node's own name; empty if it has none or shares it with another node.
-        captured: Names from the outer graph that sub-graphs of this node read.
+        captured: Names from outside that sub-graphs of this node read.
+        bodies: Its sub-graphs, where they can be read like the graph around them.
     """
 
     index: int
@@ -39,14 +61,69 @@ class Node:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
     captured: tuple[str, ...] = ()
+    bodies: tuple[Body, ...] = ()
 
     @property
     def label(self) -> str:
         """The node's name, or its first output's name where it has none."""
-        return self.name or self.outputs[0]
+        return self.name or self.result
+
+    @property
+    def result(self) -> str:
+        """Name of the first output that is not left out."""
+        return next(filter(None, self.outputs), "")
 
     def __str__(self) -> str:
         return f"{self.op_type} node {self.label!r}"
+
+
+class StoredTensors(Mapping[str, NDArray[Any]]):
+    """Values of stored tensors by name, decoded when they are asked for; big ones anew each time.
+
+    Args:
+        sources: The tensors, or arrays where the file keeps plain lists.
+    """
+
+    def __init__(self, sources: Mapping[str, onnx.TensorProto | NDArray[Any]]) -> None:
+        self._sources = sources
+        self._kept: dict[str, NDArray[Any]] = {}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name in self._kept:
+            return self._kept[name]
+        source = self._sources[name]
+        array = source if isinstance(source, np.ndarray) else numpy_helper.to_array(source)
+        if array.size <= _KEPT:
+            self._kept[name] = array
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, without decoding it."""
+        source = self._sources[name]
+        return source.shape if isinstance(source, np.ndarray) else tuple(source.dims)
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Element type of a tensor, without decoding it."""
+        source = self._sources[name]
+        return source.dtype if isinstance(source, np.ndarray) else tensor_dtype(source)
+
+    def size(self, name: str) -> int:
+        """Number of elements."""
+        return math.prod(self.shape(name))
+
+    def is_parameter(self, name: str) -> bool:
+        """Whether a tensor counts as weights: floats of any precision and narrow integers, not shapes or indices."""
+        dtype = self.dtype(name)
+        return dtype.kind not in "iub" or dtype.itemsize < 4
 
 
 @dataclass(frozen=True)
@@ -55,17 +132,21 @@ class Graph:
 
     Attributes:
         proto: The model this is a view of.
-        nodes: In the file's (topological) order.
+        nodes: In an order where each comes after what it reads: the nodes of a sub-graph before the node that owns it.
+        protos: The NodeProto of each index.
         stored: Every tensor whose value is in the file: initializers and `Constant` outputs.
         inputs: Graph inputs that a caller must feed, initializers excluded.
         outputs: Names of the graph outputs.
+        private: Stored tensors that the file keeps where a plan cannot name them (inside a model-local function).
     """
 
     proto: onnx.ModelProto
     nodes: tuple[Node, ...]
-    stored: Mapping[str, NDArray[Any]]
+    protos: tuple[onnx.NodeProto, ...]
+    stored: StoredTensors
     inputs: Mapping[str, onnx.TypeProto]
     outputs: tuple[str, ...]
+    private: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def opset(self) -> int:
@@ -98,51 +179,108 @@ class Graph:
         return name
 
 
-def read_graph(proto: onnx.ModelProto) -> Graph:
-    """Return the view of `proto`."""
-    uses = Counter(node.name for node in proto.graph.node)
-    nodes = tuple(_read_node(i, n, n.name if uses[n.name] == 1 else "") for i, n in enumerate(proto.graph.node))
-    stored: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
-    for node in nodes:
-        if node.op_type == "Constant" and not node.domain:
-            value = _constant_value(node.attributes)
-            if value is not None:
-                stored[node.outputs[0]] = value
-    inputs = {i.name: i.type for i in proto.graph.input if i.name not in stored}
-    return Graph(proto, nodes, stored, inputs, tuple(o.name for o in proto.graph.output))
+def read_graph(proto: onnx.ModelProto, private: frozenset[str] = frozenset()) -> Graph:
+    """Return the view of `proto`; `private` names stored tensors that plans cannot name."""
+    protos = tuple(all_nodes(proto.graph))
+    labels = Counter(node.name for node in protos)
+    reader = _Reader(proto.graph, {name for name, uses in labels.items() if uses > 1})
+    nodes = tuple(reader.read(proto.graph, transparent=True))
+    inputs = {i.name: i.type for i in proto.graph.input if i.name not in reader.stored}
+    outputs = tuple(o.name for o in proto.graph.output)
+    return Graph(proto, nodes, protos, StoredTensors(reader.stored), inputs, outputs, private)
 
 
-def _read_node(index: int, node: onnx.NodeProto, name: str) -> Node:
-    attributes: dict[str, Any] = {}
-    captured: list[str] = []
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.TENSOR:
-            attributes[attribute.name] = numpy_helper.to_array(attribute.t)
-            continue
-        value = helper.get_attribute_value(attribute)
-        attributes[attribute.name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            captured += _captured_names(attribute.g)
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    inputs, outputs = tuple(node.input), tuple(node.output)
-    return Node(index, node.op_type, domain, name, inputs, outputs, attributes, tuple(captured))
+class _Reader:
+    """Decodes nodes in the order of `all_nodes`.
+
+    A sub-graph is transparent when no name in it means anything else elsewhere; its nodes are then nodes like others.
+    What an opaque one holds is left alone.
+    """
+
+    def __init__(self, graph: onnx.GraphProto, shared_labels: set[str]) -> None:
+        self.stored: dict[str, onnx.TensorProto | NDArray[Any]] = {}
+        self._shared_labels = shared_labels
+        self._uses = Counter(_defined_names(graph))
+        self._index = 0
+
+    def read(self, graph: onnx.GraphProto, *, transparent: bool) -> Iterator[Node]:
+        """The nodes of a graph and its transparent sub-graphs; an opaque graph's are only counted."""
+        if transparent:
+            self.stored.update((tensor.name, tensor) for tensor in graph.initializer)
+        for node in graph.node:
+            graphs = [(a.name, body) for a in node.attribute for body in _attribute_graphs(a)]
+            clear = transparent and all(self._is_clear(body) for _, body in graphs)
+            seen_through = []
+            for name, body in graphs:
+                yield from self.read(body, transparent=clear)
+                seen_through.append(Body(name, tuple(i.name for i in body.input), tuple(o.name for o in body.output)))
+            index, self._index = self._index, self._index + 1
+            if not transparent:
+                continue
+            attributes = {a.name: _decoded(a) for a in node.attribute if _is_plain(node, a)}
+            if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+                self._store_constant(node, attributes)
+            yield Node(
+                index,
+                node.op_type,
+                "" if node.domain == "ai.onnx" else node.domain,
+                "" if node.name in self._shared_labels else node.name,
+                tuple(node.input),
+                tuple(node.output),
+                attributes,
+                tuple(dict.fromkeys(n for _, body in graphs for n in captured_names(body))),
+                tuple(seen_through) if clear else (),
+            )
+
+    def _is_clear(self, body: onnx.GraphProto) -> bool:
+        return not body.sparse_initializer and all(self._uses[name] == 1 for name in _defined_names(body))
+
+    def _store_constant(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
+        tensor = constant_tensor(node)
+        value = _constant_list(attributes) if tensor is None else tensor
+        if value is not None:
+            self.stored[node.output[0]] = value
 
 
-def _captured_names(body: onnx.GraphProto) -> Iterator[str]:
+def _defined_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """Every tensor name that a graph or one of its sub-graphs makes; an input that repeats an initializer once."""
+    yield from {i.name for i in graph.input} | {t.name for t in graph.initializer}
+    for node in graph.node:
+        yield from filter(None, node.output)
+        for body in bodies(node):
+            yield from _defined_names(body)
+
+
+def _attribute_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+    if attribute.type == onnx.AttributeProto.GRAPH:
+        return [attribute.g]
+    return list(attribute.graphs) if attribute.type == onnx.AttributeProto.GRAPHS else []
+
+
+def _is_plain(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> bool:
+    """Whether an attribute is decoded with its node; big constants are decoded when they are asked for."""
+    return not _attribute_graphs(attribute) and not (node.op_type == "Constant" and attribute.name == "value")
+
+
+def _decoded(attribute: onnx.AttributeProto) -> Any:
+    if attribute.type == onnx.AttributeProto.TENSOR:
+        return numpy_helper.to_array(attribute.t)
+    value = helper.get_attribute_value(attribute)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def captured_names(body: onnx.GraphProto) -> Iterator[str]:
     """Names a sub-graph reads from outside itself."""
     own = {i.name for i in body.input} | {t.name for t in body.initializer}
     for node in body.node:
         yield from (name for name in node.input if name and name not in own)
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from (name for name in _captured_names(attribute.g) if name not in own)
+        for inner in bodies(node):
+            yield from (name for name in captured_names(inner) if name not in own)
         own.update(node.output)
     yield from (output.name for output in body.output if output.name not in own)
 
 
-def _constant_value(attributes: Mapping[str, Any]) -> NDArray[Any] | None:
-    if "value" in attributes:
-        return np.asarray(attributes["value"])
+def _constant_list(attributes: Mapping[str, Any]) -> NDArray[Any] | None:
     for name, dtype in (("value_float", np.float32), ("value_floats", np.float32)):
         if name in attributes:
             return np.asarray(attributes[name], dtype=dtype)

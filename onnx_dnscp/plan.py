@@ -61,25 +61,29 @@ def make_plan(units: Units, removed: NDArray[np.bool_], model_sha256: str) -> Pl
         removed: (units,) True for the units that go.
         model_sha256: Hash of the model file the plan is for.
     """
-    slices: defaultdict[int, defaultdict[tuple[str, int], dict[int, list[int]]]]
-    slices = defaultdict(lambda: defaultdict(dict))
-    for index in np.flatnonzero(removed[units.slices.unit]):
-        unit = int(units.slices.unit[index])
-        group = units.groups[units.group_of[unit]]
-        place = units.slices.axes[units.slices.axis_index[index]]
-        slices[group.id][place].setdefault(unit - group.first, []).append(int(units.slices.position[index]))
+    slices: defaultdict[int, list[PlanSlice]] = defaultdict(list)
+    for index, positions, owners in units.slices.by_axis(removed[units.slices.unit]):
+        tensor, axis = units.slices.axes[index]
+        group_of = units.group_of[owners]
+        for number in np.unique(group_of):
+            group = units.groups[number]
+            mine = group_of == number
+            indices: dict[int, list[int]] = {}
+            for unit, position in zip((owners[mine] - group.first).tolist(), positions[mine].tolist(), strict=True):
+                indices.setdefault(unit, []).append(position)
+            slices[group.id].append(PlanSlice.model_construct(tensor=tensor, axis=axis, indices=indices))
     groups = [
-        PlanGroup(
+        PlanGroup.model_construct(
             id=g.id,
             width=g.width,
-            removed=[int(u) for u in np.flatnonzero(removed[g.first : g.first + g.width])],
-            slices=[PlanSlice(tensor=t, axis=a, indices=i) for (t, a), i in slices[g.id].items()],
+            removed=np.flatnonzero(removed[g.first : g.first + g.width]).tolist(),
+            slices=slices[g.id],
         )
         for g in units.groups
     ]
     gone = np.append(removed, False)  # FIXED = -1 picks the appended False
     consumers = {
-        c.node: PlanConsumer(weight=c.weight, input_channels=[int(i) for i in np.flatnonzero(gone[c.channel_units])])
+        c.node: PlanConsumer(weight=c.weight, input_channels=np.flatnonzero(gone[c.channel_units]).tolist())
         for c in units.consumers
         if gone[c.channel_units].any()
     }

@@ -6,7 +6,7 @@ and overwrite each other, so what is there has to be asked for and not assumed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -15,7 +15,9 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from onnx_dnscp.bfloat import uses_bfloat16, widen_bfloat16, widened
 from onnx_dnscp.errors import ModelError
+from onnx_dnscp.structure import split_weights
 
 MAX_OPSET = 21  # newest default-domain opset that onnxruntime 1.19 runs and trains
 MAX_IR_VERSION = 10  # newest IR version that onnxruntime 1.19 reads
@@ -45,12 +47,18 @@ def working_copy(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model with the same meaning that the installed runtime can load.
 
     The argument comes back unchanged when nothing stands in the way: opset and IR version in range, no two nodes
-    with one name. The copy is for running only; what is saved keeps the file's own.
+    with one name, no bfloat16. The copy is for running only; what is saved keeps the file's own.
     """
     names = [node.name for node in model.graph.node if node.name]
     in_range = default_opset(model) <= MAX_OPSET and model.ir_version <= MAX_IR_VERSION
-    if in_range and len(names) == len(set(names)):
+    narrow = uses_bfloat16(model)
+    if in_range and len(names) == len(set(names)) and not narrow:
         return model
+    if narrow:
+        wide = onnx.ModelProto()
+        wide.CopyFrom(model)
+        widen_bfloat16(wide)
+        model = wide
     copy = convert_opset(model, min(default_opset(model), MAX_OPSET))
     for index, node in enumerate(copy.graph.node):
         node.name = f"{index}/{node.name}"
@@ -88,8 +96,11 @@ class Session:
 
     Args:
         model: The graph to run; converted first if the runtime is too old for it.
+        weights: Values of the tensors that `model` leaves empty, from `split_weights`; by default it is split here.
+        more_outputs: Tensors to put out besides the model's own outputs.
         threads: Threads inside one operator; 0 leaves the choice to the runtime.
-        optimize: Whether the runtime may rewrite the graph.
+        optimize: Whether the runtime may rewrite the graph. Without, it reads the weights where they are; with, it
+            makes a copy of them.
         what: How messages call this model.
 
     Raises:
@@ -97,7 +108,14 @@ class Session:
     """
 
     def __init__(
-        self, model: onnx.ModelProto, *, threads: int = 0, optimize: bool = True, what: str = "The model"
+        self,
+        model: onnx.ModelProto,
+        *,
+        weights: Mapping[str, NDArray[Any]] | None = None,
+        more_outputs: Iterable[str] = (),
+        threads: int = 0,
+        optimize: bool = True,
+        what: str = "The model",
     ) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = _SILENT
@@ -105,11 +123,26 @@ class Session:
         levels = ort.GraphOptimizationLevel
         options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
         self._what = what
-        serialized = working_copy(model).SerializeToString()
+        structure, apart = split_weights(model) if weights is None else (model, weights)
+        wanted = dict.fromkeys(more_outputs)
+        for output in structure.graph.output:
+            wanted.pop(output.name, None)
+        structure.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+        serialized = working_copy(structure).SerializeToString()
+        # The runtime does not copy these and needs them: for as long as the session lives, or until it has optimised.
+        self._weights = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in widened(apart).items()}
+        if optimize:
+            options.add_external_initializers(list(self._weights), list(self._weights.values()))
+        else:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+            for name, value in self._weights.items():
+                options.add_initializer(name, value)
         try:
             self._session = ort.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's exception classes share no public base
             raise ModelError(f"{what} cannot be loaded by ONNX Runtime: {first_line(error)}.") from error
+        if optimize:
+            self._weights.clear()
         self.output_types = {o.name: str(o.type) for o in self._session.get_outputs()}
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
@@ -120,7 +153,7 @@ class Session:
         """
         names = list(self.output_types) if outputs is None else list(outputs)
         try:
-            results = self._session.run(names, dict(feeds))
+            results = self._session.run(names, widened(feeds))
         except Exception as error:
             raise ModelError(f"{self._what} cannot be run by ONNX Runtime: {first_line(error)}.") from error
         return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}

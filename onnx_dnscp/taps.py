@@ -5,10 +5,6 @@ A saturated output hides errors and kills gradients, so losses and comparisons u
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import onnx
-
 from onnx_dnscp.graph import Graph
 
 SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"})
@@ -19,15 +15,8 @@ def output_taps(graph: Graph) -> dict[str, str]:
     taps = {}
     for name in graph.outputs:
         node = graph.producer.get(name)
+        while node is not None and node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node = graph.producer.get(node.inputs[0])
         squashed = node is not None and not node.domain and node.op_type in SQUASHING
         taps[name] = node.inputs[0] if node is not None and squashed else name
     return taps
-
-
-def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
-    """A copy of `model` that also puts out the named tensors."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    known = {output.name for output in result.graph.output}
-    result.graph.output.extend(onnx.ValueInfoProto(name=n) for n in dict.fromkeys(names) if n not in known)
-    return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.graph import Graph
-from onnx_dnscp.trace import Trace
+from onnx_dnscp.tracing.probe import Trace
 
 FIXED = -1  # stands where a position belongs to no prunable unit
 
@@ -78,7 +78,7 @@ class Slices:
 
     Attributes:
         axes: (stored tensor, axis) that `axis_index` counts.
-        axis_index: Which pair each slice lies on.
+        axis_index: Which pair each slice lies on, ascending.
         position: Index along that axis.
         unit: The unit it belongs to.
     """
@@ -87,6 +87,17 @@ class Slices:
     axis_index: NDArray[np.int64]
     position: NDArray[np.int64]
     unit: NDArray[np.int64]
+
+    def by_axis(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """The `chosen` (slices,) ones, axis by axis: number of the axis, positions on it, units."""
+        picked = np.flatnonzero(chosen)
+        if not picked.size:
+            return
+        on = self.axis_index[picked]
+        starts = np.flatnonzero(np.append(True, on[1:] != on[:-1]))
+        for first, last in zip(starts, [*starts[1:], picked.size], strict=True):
+            part = picked[first:last]
+            yield int(on[first]), self.position[part], self.unit[part]
 
 
 @dataclass(frozen=True)

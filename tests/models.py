@@ -51,6 +51,8 @@ def _values(info: onnx.ValueInfoProto, rng: Rng) -> NDArray[Any]:
     shape = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
     dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
     values = rng.uniform(0.5, 1.5, shape) if info.name.startswith("pos") else rng.standard_normal(shape)
+    if dtype in (np.int8, np.uint8):
+        values = np.abs(values) * 30 if dtype == np.uint8 else values * 30  # quantised weights
     return (values > 0 if dtype == np.bool_ else values).astype(dtype)
 
 

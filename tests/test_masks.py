@@ -26,7 +26,7 @@ from onnx_dnscp.masks.dnscp import (
 )
 from onnx_dnscp.masks.method import MaskHistory, StepState
 from onnx_dnscp.masks.statistics import StatisticsReader, WeightStatistics
-from onnx_dnscp.trace import trace
+from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.units import Units
 
 CHAIN = """

@@ -18,7 +18,7 @@ from onnx_dnscp.graph import read_graph
 from onnx_dnscp.runtime import Session
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
-from onnx_dnscp.trace import trace
+from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.engines.ort import OrtEngine, build_gradient_graph
 from onnx_dnscp.training.losses.base import Loss
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy

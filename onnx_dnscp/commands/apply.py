@@ -17,7 +17,7 @@ from onnx_dnscp.plan import Plan, read_plan, removed_units
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
-from onnx_dnscp.trace import trace
+from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.verify import verify
 
 

@@ -18,7 +18,7 @@ from onnx_dnscp.graph import Graph, read_graph
 from onnx_dnscp.latency import latencies
 from onnx_dnscp.load import LoadedModel, load_model
 from onnx_dnscp.runtime import Session
-from onnx_dnscp.trace import trace
+from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.verify import relative_error
 
 

@@ -10,7 +10,7 @@ from onnx_dnscp.errors import UsageError
 from onnx_dnscp.evaluation import Evaluation, class_output, evaluate_model
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.load import load_model
-from onnx_dnscp.trace import trace
+from onnx_dnscp.tracing.trace import trace
 
 
 def evaluate(

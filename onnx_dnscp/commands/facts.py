@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from onnx_dnscp.costs import model_costs
 from onnx_dnscp.graph import Graph
-from onnx_dnscp.trace import Trace
+from onnx_dnscp.tracing.probe import Trace
 
 
 class ModelFacts(BaseModel):

@@ -35,7 +35,7 @@ from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import Cuts, embed_array, plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
-from onnx_dnscp.trace import trace
+from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.loop import Listener, Progress, fine_tune, train_with_masks
 from onnx_dnscp.training.setup import Trainer
 from onnx_dnscp.units import Units

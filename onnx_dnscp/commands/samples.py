@@ -12,7 +12,8 @@ from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.evaluation import batch_limit
 from onnx_dnscp.graph import Graph
-from onnx_dnscp.trace import Trace, random_inputs
+from onnx_dnscp.tracing.probe import Trace
+from onnx_dnscp.tracing.trace import random_inputs
 
 VERIFY_BATCH = 32
 VERIFY_BATCHES = 2

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnx_dnscp.data.dataset import Dataset, Sample
 from onnx_dnscp.graph import Graph
-from onnx_dnscp.trace import random_inputs
+from onnx_dnscp.tracing.trace import random_inputs
 
 NUM_SAMPLES = 512
 

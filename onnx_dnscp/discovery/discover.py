@@ -12,7 +12,8 @@ from onnx_dnscp.fields import IdField, axis_rows, compact, connected_components,
 from onnx_dnscp.graph import Graph, Node, read_graph
 from onnx_dnscp.load import LoadedModel
 from onnx_dnscp.ops.registry import Read
-from onnx_dnscp.trace import Trace, trace
+from onnx_dnscp.tracing.probe import Trace
+from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.units import FIXED, Consumer, Group, Locked, Slices, Units
 
 Ids = NDArray[np.int64]
@@ -38,6 +39,7 @@ def discover_units(graph: Graph, seen: Trace) -> Units:
     prunable = np.zeros(said.num_ids, dtype=bool)
     prunable[read_roots] = True
     prunable[np.flatnonzero(locked)] = False
+    _lock_whole_axes(said, roots, prunable)
 
     slice_roots = roots[slice_ids]
     inside = prunable[slice_roots]
@@ -49,8 +51,8 @@ def discover_units(graph: Graph, seen: Trace) -> Units:
     )
     unit_of_id = unit_of_root[roots]
     slices = Slices(slices_axes, axis_index[inside], position[inside], unit_of_root[slice_roots[inside]])
-    consumers = tuple(_consumer(node, read, said, unit_of_id) for node, read in said.reads)
-    consumers = tuple(c for c in consumers if (c.channel_units != FIXED).any())
+    live = [(node, read) for node, read in said.reads if (unit_of_id[read.channel_ids] != FIXED).any()]
+    consumers = tuple(_consumer(node, read, said, unit_of_id) for node, read in live)
     writers = [(node.label, unit_of_id[ids]) for node, ids in said.writes]
     groups = _describe_groups(groups_of_axes, slices_axes, consumers, writers)
     fields = {
@@ -103,7 +105,7 @@ def _passed_fields(said: Walk, roots: Ids, prunable: NDArray[np.bool_]) -> tuple
     """
     stored = {name for name, *_ in said.slots}
     fields = {id(f): f for name, value in said.values.items() if name not in stored for f in value.fields}
-    members = [np.unique(roots[f]) for f in fields.values()]
+    members = [roots[f].ravel() for f in fields.values()]
     members = [m[prunable[m]] for m in members]
     numbers = np.repeat(np.arange(len(members)), [m.size for m in members])
     return np.concatenate([*members, np.zeros(0, dtype=np.int64)]), numbers
@@ -117,6 +119,16 @@ def _locked_roots(said: Walk, roots: Ids) -> NDArray[np.bool_]:
     locked = np.zeros(said.num_ids, dtype=bool)
     locked[_roots_of([ids for ids, _ in said.locks], roots)] = True
     return locked
+
+
+def _lock_whole_axes(said: Walk, roots: Ids, prunable: NDArray[np.bool_]) -> None:
+    """Lock, in `said` and `prunable`, what fills an axis alone: without it nothing would be left of the tensor."""
+    for value in said.values.values():
+        for ids in value.fields:
+            root = roots[ids.flat[0]] if ids.size > 1 else FIXED
+            if root != FIXED and prunable[root] and (roots[ids] == root).all():
+                said.locks.append((ids, f"all channels of {value.name!r} go or stay together"))
+                prunable[root] = False
 
 
 def _number_units(slice_roots: Ids, axis_index: Ids, num_ids: int) -> tuple[Ids, list[tuple[tuple[int, ...], int]]]:
@@ -135,7 +147,9 @@ def _number_units(slice_roots: Ids, axis_index: Ids, num_ids: int) -> tuple[Ids,
     if not slice_roots.size:
         return unit_of_root, []
     num_axes = int(axis_index.max()) + 1
-    pairs = np.stack(np.divmod(np.unique(slice_roots * num_axes + axis_index), num_axes), axis=1)
+    keys = np.sort(slice_roots * num_axes + axis_index)
+    keys = keys[np.append(True, keys[1:] != keys[:-1])]
+    pairs = np.stack(np.divmod(keys, num_axes), axis=1)
     unit_roots, starts = np.unique(pairs[:, 0], return_index=True)
     # One random 64-bit word per axis; a unit's signature is the sum over its axes, so equal sets sum equally.
     words = np.random.default_rng(0).integers(0, 2**63, size=num_axes, dtype=np.uint64)
@@ -158,7 +172,7 @@ def _consumer(node: Node, read: Read, said: Walk, unit_of_id: Ids) -> Consumer:
     name, axis, first, size = next(slot for slot in said.slots if slot[2] <= some_id < slot[2] + slot[3])
     return Consumer(
         node=node.label,
-        output=node.outputs[0],
+        output=node.result,
         operand=read.operand,
         weight=name,
         axis=axis,
@@ -212,7 +226,7 @@ def _locked_channels(said: Walk, roots: Ids) -> tuple[Locked, ...]:
     for root, tensor in np.unique(np.stack([roots[lockable], tensor_of[lockable]], axis=1), axis=0):
         members[int(root)].add(said.slots[tensor][0])
     for root in np.unique(_roots_of(channels, roots)):
-        if int(root) in reasons:
+        if int(root) in reasons and int(root) in members:  # what no tensor stores is no channel of the file
             key = (tuple(sorted(members[int(root)])), tuple(dict.fromkeys(reasons[int(root)])))
             merged[key] = merged.get(key, 0) + 1
     return tuple(Locked(width, tensors, why) for (tensors, why), width in merged.items())

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 import onnx_dnscp.ops  # noqa: F401  (importing registers the rules)
-from onnx_dnscp.fields import IdField, on_axis
+from onnx_dnscp.discovery.zeros import not_silenced
+from onnx_dnscp.fields import IdField, on_axis, varying_axes
 from onnx_dnscp.graph import Graph, Node
-from onnx_dnscp.ops.registry import Flow, Op, Read, Refusal, Value, rule_for
-from onnx_dnscp.trace import Trace
+from onnx_dnscp.ops.registry import MAKES_IDS, Flow, Op, Read, Refusal, Value, integer_data_operands, rule_for
+from onnx_dnscp.tracing.probe import Trace
+
+MAX_LOOKED_AT = 1 << 16  # elements of a stored operand whose values a rule may want (scales, zero points, indices)
 
 
 @dataclass
@@ -50,53 +52,90 @@ def walk(graph: Graph, trace: Trace) -> Walk:
     state = Walk()
     for name in graph.inputs:
         state.values[name] = Value(name, trace.shapes[name], reason=f"graph input {name!r}")
-    for name, array in graph.stored.items():
-        state.values[name] = _stored_value(state, name, array)
+    data = _integer_data(graph)
+    for name in graph.stored:
+        state.values[name] = _stored_value(state, graph, name, name in data)
     for sparse in graph.proto.graph.sparse_initializer:
         name = sparse.values.name
         state.values[name] = Value(name, trace.shapes[name], reason=f"sparse tensor {name!r}", constant=True)
     for node in graph.nodes:
+        for body in node.bodies:
+            for name in body.inputs:
+                if name in trace.shapes:
+                    state.values.setdefault(name, Value(name, trace.shapes[name], reason=f"state of {node}"))
+    for node in graph.nodes:
         if any(name not in state.values for name in node.outputs if name):
             _visit(state, graph, trace, node)
     for name in graph.outputs:
-        _lock_value(state, state.values[name], f"graph output {name!r}")
+        if name in state.values:
+            _lock_value(state, state.values[name], f"graph output {name!r}")
     return state
 
 
-def _stored_value(state: Walk, name: str, array: NDArray[np.generic]) -> Value:
+def _integer_data(graph: Graph) -> set[str]:
+    """Integer tensors that all operators read as data; the others are shapes and indices."""
+    found = {
+        node.inputs[operand]
+        for node in graph.nodes
+        for operand in integer_data_operands(node)
+        if operand < len(node.inputs) and node.inputs[operand]
+    }
+    return {n for n in found if all(operand in integer_data_operands(node) for node, operand in graph.readers[n])}
+
+
+def _stored_value(state: Walk, graph: Graph, name: str, is_data: bool) -> Value:
     """A stored tensor starts with fresh ids on every axis; shapes and indices carry none."""
+    shape = graph.stored.shape(name)
+    if name in graph.private:
+        return Value(name, shape, reason=f"{name!r}, stored inside a function", constant=True, known=True)
     fields = []
-    if array.dtype.kind not in "iub" or array.dtype.itemsize == 1:
-        for axis, size in enumerate(array.shape):
+    if is_data or graph.stored.is_parameter(name):
+        for axis, size in enumerate(shape):
             if size > 1:
                 ids = state.fresh((size,))
                 state.slots.append((name, axis, int(ids[0]), size))
-                fields.append(on_axis(ids, axis, array.ndim))
-    return Value(name, array.shape, tuple(fields), reason=f"stored tensor {name!r}", constant=True)
+                fields.append(on_axis(ids, axis, len(shape)))
+    return Value(name, shape, tuple(fields), reason=f"stored tensor {name!r}", constant=True, known=True)
 
 
 def _visit(state: Walk, graph: Graph, trace: Trace, node: Node) -> None:
-    inputs = tuple(state.values[name] if name else None for name in node.inputs)
+    inputs = tuple(state.values.get(name) if name else None for name in node.inputs)
     answer = _ask_rule(state, graph, trace, node, inputs)
     if isinstance(answer, Refusal):
         reason = f"{node}: {answer.reason}"
-        for value in (*filter(None, inputs), *(state.values[n] for n in node.captured if n in state.values)):
+        inner = (name for body in node.bodies for name in body.outputs)
+        outer = () if node.bodies else node.captured  # what the nodes of a readable sub-graph read, they answer for
+        for value in (*filter(None, inputs), *(state.values[n] for n in (*inner, *outer) if n in state.values)):
             _lock_value(state, value, reason)
         answer = Flow(reason=f"made by {node}")
     state.unions += answer.unions
     state.reads += [(node, read) for read in answer.reads]
+    for read in answer.reads:
+        if reason := not_silenced(graph, node, read.operand):
+            state.locks.append((read.channel_ids, f"{node}: {reason}"))
     state.writes += [(node, ids) for ids in answer.writes]
     state.locks += answer.locks
     passed_on = next((v.reason for v in inputs if v is not None and not v.constant), f"made by {node}")
-    constant = all(v is None or v.constant for v in inputs) and bool(inputs)
+    constant = all(v is None or v.constant for v in inputs) and bool(inputs) and not node.captured
+    known = constant or _is_size(node) or (all(v is None or v.known for v in inputs) and bool(inputs))
     for position, name in enumerate(node.outputs):
-        if name:
+        if name and name in trace.shapes:
             fields = answer.outputs[position] if position < len(answer.outputs) else ()
-            state.values[name] = Value(name, trace.shapes[name], fields, answer.reason or passed_on, constant)
+            state.values[name] = Value(name, trace.shapes[name], fields, answer.reason or passed_on, constant, known)
+
+
+def _is_size(node: Node) -> bool:
+    return node.op_type in ("Shape", "Size") and not node.domain
 
 
 def _ask_rule(state: Walk, graph: Graph, trace: Trace, node: Node, inputs: tuple[Value | None, ...]) -> Flow | Refusal:
-    if not any(v is not None and v.fields for v in inputs) and not node.captured:
+    if any(name and value is None for name, value in zip(node.inputs, inputs, strict=True)):
+        return Refusal("it reads what is no tensor, or what a run of the model did not show")
+    if not all(name in trace.shapes for name in node.outputs if name):
+        return Refusal("it makes what is no tensor, or what a run of the model did not show")
+    if node.bodies:
+        return _join_branches(state, node) if node.op_type == "If" else Refusal("its sub-graph runs several times")
+    if not any(v is not None and v.fields for v in inputs) and not node.captured and node.op_type not in MAKES_IDS:
         return Flow()  # nothing prunable arrives: whatever the node does, it cannot matter
     if node.captured:
         return Refusal("its sub-graphs read outer tensors")
@@ -105,9 +144,45 @@ def _ask_rule(state: Walk, graph: Graph, trace: Trace, node: Node, inputs: tuple
         domain = f" of domain {node.domain!r}" if node.domain else ""
         return Refusal(f"it has no rule (operator {node.op_type}{domain} is not supported yet)")
     fresh: Callable[[tuple[int, ...]], IdField] = state.fresh
-    integers = {i: trace.integers[n] for i, n in enumerate(node.inputs) if n in trace.integers}
+    integers = {
+        i: trace.integers[n]
+        for i, (n, v) in enumerate(zip(node.inputs, inputs, strict=True))
+        if n in trace.integers and v is not None and v.known
+    }
     shapes = tuple(trace.shapes[n] if n else () for n in node.outputs)
-    return rule(Op(node, graph.opset, inputs, shapes, integers, fresh))
+    stored = {i: graph.stored[n] for i, n in enumerate(node.inputs) if n in graph.stored and _is_small(graph, n)}
+    return rule(Op(node, graph.opset, inputs, shapes, integers, fresh, stored))
+
+
+def _is_small(graph: Graph, name: str) -> bool:
+    return graph.stored.size(name) <= MAX_LOOKED_AT
+
+
+def _join_branches(state: Walk, node: Node) -> Flow | Refusal:
+    """Whichever branch of an If runs, its results stand in the same place."""
+    flow = Flow(reason=f"made by {node}")
+    for results in zip(*(body.outputs for body in node.bodies), strict=True):
+        values = [state.values.get(name) for name in results]
+        first = values[0]
+        if first is None or any(v is None or v.shape != first.shape for v in values):
+            return Refusal("its branches give different shapes, or did not run")
+        known = [v for v in values if v is not None]
+        for axis in range(len(first.shape)):
+            if any(v.varying(axis) for v in known):
+                for value in known:
+                    if not value.varying(axis):
+                        others = [ids for v in known for ids in v.varying(axis)]
+                        for ids in others:
+                            flow.lock(ids, f"another branch of {node} gives {value.reason or repr(value.name)}")
+        fields = [ids for v in known for ids in v.fields]
+        flow.unions += [
+            (a, b)
+            for a in known[0].fields
+            for b in fields
+            if set(varying_axes(a)) & set(varying_axes(b)) and a is not b
+        ]
+        flow.outputs.append(known[0].fields or known[-1].fields)
+    return flow
 
 
 def _lock_value(state: Walk, value: Value, reason: str) -> None:

@@ -4,6 +4,50 @@ An operator is described in one place: how channel ids pass through it (`op_rule
 attributes or operands shrink (`resize_rule`), and what it costs (`macs_rule`).
 """
 
-from onnx_dnscp.ops import conv, elementwise, linear, movement, norm, reduce, shape
+from onnx_dnscp.ops import (
+    blocks,
+    contrib,
+    conv,
+    conv_transpose,
+    einsum,
+    elementwise,
+    expand,
+    heads,
+    indexing,
+    linear,
+    movement,
+    norm,
+    padding,
+    pieces,
+    pool,
+    quantized,
+    recurrent,
+    reduce,
+    resample,
+    shape,
+    slices,
+)
 
-__all__ = ["conv", "elementwise", "linear", "movement", "norm", "reduce", "shape"]
+__all__ = [
+    "blocks",
+    "contrib",
+    "conv",
+    "conv_transpose",
+    "einsum",
+    "elementwise",
+    "expand",
+    "heads",
+    "indexing",
+    "linear",
+    "movement",
+    "norm",
+    "padding",
+    "pieces",
+    "pool",
+    "quantized",
+    "recurrent",
+    "reduce",
+    "resample",
+    "shape",
+    "slices",
+]

@@ -7,14 +7,14 @@ with `onnx_dnscp.ops.resize.resize_rule`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.fields import IdField, axis_rows, on_axis, varying_axes
+from onnx_dnscp.fields import IdField, axis_rows, collapse, connected_components, on_axis, varying_axes
 from onnx_dnscp.graph import Node
 from onnx_dnscp.ops.table import RuleTable
 
@@ -29,6 +29,7 @@ class Value:
         fields: Id fields, each of the tensor's rank.
         reason: Why an axis without a field stays whole ("graph input 'x'").
         constant: Whether it is computed from stored tensors alone.
+        known: Whether it is computed from stored tensors and sizes of tensors alone, so that the trace tells its value.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Value:
     fields: tuple[IdField, ...] = ()
     reason: str = ""
     constant: bool = False
+    known: bool = False
 
     def varying(self, axis: int) -> tuple[IdField, ...]:
         """Fields that vary along `axis`."""
@@ -101,6 +103,37 @@ class Flow:
             if any(axis not in allowed for axis in varying_axes(ids)):
                 self.lock(ids, reason)
 
+    def whole_blocks(self, fields: Sequence[IdField], mixed: Collection[int], reason: str) -> tuple[IdField, ...]:
+        """Fields that pass an operator that mixes positions along some axes, block by block.
+
+        All ids that are mixed with each other are united, so that what is mixed goes or stays as a whole. Where that
+        leaves one block only, nothing can go: the field is kept whole and does not pass.
+        """
+        passed = []
+        for ids in fields:
+            if set(mixed).isdisjoint(varying_axes(ids)):
+                passed.append(ids)
+                continue
+            local = ids - ids.min()
+            first = collapse(local, mixed)
+            blocks = connected_components(int(local.max()) + 1, [(first, local)])[first]
+            if (blocks == blocks.flat[0]).all():
+                self.lock(ids, reason)
+            else:
+                self.unions.append((collapse(ids, mixed), ids))
+                passed.append(ids)
+        return tuple(passed)
+
+    def picked(self, fields: Sequence[IdField], op: Op) -> tuple[IdField, ...]:
+        """Fields of what an operator picks out of its data, without those of which one id or none is left.
+
+        A single channel is seen along an axis that cannot shrink further, or along none, so it is kept.
+        """
+        for ids in fields:
+            if ids.size == 1:
+                self.lock(ids, f"the only channel that {op.node} picks")
+        return tuple(ids for ids in fields if ids.size > 1)
+
     def join_vector(self, ids: IdField | None, parameter: Value | None, axis: int, reason: str) -> None:
         """Tie a parameter's axis to the channel vector `ids`, or keep it whole where there is none."""
         if parameter is None:
@@ -110,6 +143,8 @@ class Flow:
                 self.lock(own, reason)
             else:
                 self.unions.append((on_axis(ids, axis, own.ndim), own))
+        if ids is not None and parameter.shape[axis] > 1 and not parameter.varying(axis):
+            self.lock(ids, f"tied to {parameter.reason or repr(parameter.name)}")
 
 
 @dataclass(frozen=True)
@@ -125,7 +160,8 @@ class Op:
 
     Attributes:
         inputs: One value per operand; None where an optional operand is omitted.
-        integers: Traced values of the integer operands, by operand position.
+        integers: Traced values, by operand position, of integer operands that are the same for all inputs of one shape.
+        stored: Values of the operands that the file stores, by operand position.
         fresh: Makes new ids of a given shape for positions no stored tensor holds, such as padding.
     """
 
@@ -135,6 +171,7 @@ class Op:
     output_shapes: tuple[tuple[int, ...], ...]
     integers: Mapping[int, NDArray[Any]]
     fresh: Callable[[tuple[int, ...]], IdField]
+    stored: Mapping[int, NDArray[Any]] = field(default_factory=dict)
 
     def input(self, position: int) -> Value | None:
         """The operand at `position`, or None if it is omitted."""
@@ -160,9 +197,25 @@ class Op:
         return None
 
 
+# Operators that make channels where none arrive: they repeat one position, or fill a shape with a constant.
+MAKES_IDS = frozenset({"ConstantOfShape", "Expand", "Tile"})
+
 OpRule = Callable[[Op], Flow | Refusal]
 _TABLE: RuleTable[OpRule] = RuleTable("op")
 op_rule = _TABLE.register
+
+
+_INTEGER_DATA: RuleTable[tuple[int, ...]] = RuleTable("integer data")
+
+
+def integer_data(*op_types: str, operands: tuple[int, ...], domain: str = "") -> None:
+    """Say which operands hold data where they are int32 or int64 (a bias), and not shapes or indices."""
+    _INTEGER_DATA.register(*op_types, domain=domain)(operands)
+
+
+def integer_data_operands(node: Node) -> tuple[int, ...]:
+    """Operands of a node whose 32- or 64-bit integers are data."""
+    return _INTEGER_DATA.get(node.domain, node.op_type) or ()
 
 
 def rule_for(node: Node) -> OpRule | None:

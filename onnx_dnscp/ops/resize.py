@@ -29,7 +29,10 @@ class SetAttribute:
 
 @dataclass(frozen=True)
 class SetOperand:
-    """Make an integer operand of a node read `values` (in the concrete sizes of the trace)."""
+    """Make an integer operand of a node read `values` (in the concrete sizes of the trace).
+
+    Where their number differs from what the operand says, they have the operand's new shape.
+    """
 
     node: Node
     operand: int
@@ -89,6 +92,16 @@ class Resize:
         if attribute in self.node.attributes:
             return SetAttribute(self.node, attribute, values)
         return SetOperand(self.node, operand, np.array(values, dtype=np.int64))
+
+    def sizes(self, operand: int) -> list[int]:
+        """Sizes of the output that an operand names (of its `axes` or last ones), with those that change replaced."""
+        named = [int(v) for v in np.asarray(self.integers(operand)).ravel()]
+        before, after = self.before(self.y), self.after(self.y)
+        rank = len(before)
+        for i, axis in enumerate(self.node.attributes.get("axes", range(rank - len(named), rank))):
+            if named[i] == before[axis]:  # an Expand also writes 1 for "as it is"
+                named[i] = after[axis]
+        return named
 
 
 ResizeRule = Callable[[Resize], list[Edit]]

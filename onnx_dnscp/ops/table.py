@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Rule = TypeVar("Rule")
+MICROSOFT = "com.microsoft"  # domain of the operators that ONNX Runtime adds
 
 
 class RuleTable(Generic[Rule]):

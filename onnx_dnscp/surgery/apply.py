@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -10,8 +11,10 @@ from onnx import helper
 
 from onnx_dnscp.graph import Graph, read_graph
 from onnx_dnscp.ops.resize import SetAttribute, SetOperand
+from onnx_dnscp.structure import all_graphs, all_nodes, bodies
 from onnx_dnscp.surgery.cuts import Cuts, cut_array
-from onnx_dnscp.surgery.operands import follow_shapes, set_operand
+from onnx_dnscp.surgery.operands import OperandEditor
+from onnx_dnscp.surgery.sizes import follow_shapes
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.units import Units
 
@@ -28,18 +31,21 @@ def apply_cuts(model: onnx.ModelProto, units: Units, cuts: Cuts) -> onnx.ModelPr
     """
     stored = read_graph(model).stored
     result = copy_with_weights(model, {name: cut_array(stored[name], keeps) for name, keeps in cuts.keeps.items()})
-    nodes = list(result.graph.node)  # edits below may add nodes; those of the units' graph keep their objects
+    nodes = list(all_nodes(result.graph))  # edits below may add nodes; those of the units' graph keep their objects
     operand_edits = [edit for edit in cuts.edits if isinstance(edit, SetOperand)]
     actual = follow_shapes(units, [(e.node, e.operand) for e in operand_edits], cuts.shapes)
     for edit in cuts.edits:
         if isinstance(edit, SetAttribute):
             _set_attribute(nodes[edit.node.index], edit)
+    editor = OperandEditor(result, units)
     for edit in operand_edits:
         found = actual.get((edit.node.index, edit.operand))
-        if found is None or not np.array_equal(found.ravel(), edit.values):
-            set_operand(result, units, nodes[edit.node.index], edit, found)
+        if found is None or not np.array_equal(found.ravel(), edit.values.ravel()):
+            editor.set(edit, found)
+    editor.finish()
     _drop_dead_nodes(result, units.graph)
-    _update_declared_shapes(result.graph, cuts.shapes)
+    for part in all_graphs(result.graph):
+        _update_declared_shapes(part, {**cuts.shapes, **editor.resized})
     return result
 
 
@@ -60,33 +66,34 @@ def _drop_dead_nodes(model: onnx.ModelProto, before: Graph) -> None:
     What the user's file already carried unused stays.
     """
     used_before = {name for name, readers in before.readers.items() if readers}
-    while True:
-        after = _names_read(model.graph)
-        dead = [
-            node
-            for node in model.graph.node
-            if not any(o in after for o in node.output) and any(o in used_before for o in node.output)
-        ]
-        if not dead:
-            break
-        for node in dead:
-            model.graph.node.remove(node)
-    after = _names_read(model.graph)
+    reads = Counter(_names_read(model.graph))
+    dead = []
+    for index in reversed(range(len(model.graph.node))):  # readers come after what they read
+        node = model.graph.node[index]
+        if any(reads[o] for o in node.output) or not any(o in used_before for o in node.output):
+            continue
+        dead.append(index)
+        reads.subtract(_names_node_reads(node))
+    for index in dead:  # from the back, so that no index moves
+        del model.graph.node[index]
     inputs = {i.name for i in model.graph.input}
-    for tensor in [t for t in model.graph.initializer if t.name not in after and t.name in used_before]:
-        if tensor.name not in inputs:
-            model.graph.initializer.remove(tensor)
+    for index in reversed(range(len(model.graph.initializer))):
+        name = model.graph.initializer[index].name
+        if not reads[name] and name in used_before and name not in inputs:
+            del model.graph.initializer[index]
 
 
-def _names_read(graph: onnx.GraphProto) -> set[str]:
-    """Every tensor name that a node, a sub-graph or the graph's outputs read."""
-    names = {output.name for output in graph.output}
+def _names_read(graph: onnx.GraphProto) -> Iterator[str]:
+    """Tensor names that nodes, sub-graphs and the graph's outputs read, once per reader."""
+    yield from (output.name for output in graph.output)
     for node in graph.node:
-        names.update(node.input)
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                names |= _names_read(attribute.g)
-    return names
+        yield from _names_node_reads(node)
+
+
+def _names_node_reads(node: onnx.NodeProto) -> Iterator[str]:
+    yield from node.input
+    for body in bodies(node):
+        yield from _names_read(body)
 
 
 def _update_declared_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:

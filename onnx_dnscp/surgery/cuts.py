@@ -49,11 +49,9 @@ def plan_cuts(units: Units, removed: NDArray[np.bool_]) -> Cuts:
             )
     slices = units.slices
     keeps: defaultdict[str, dict[int, Keep]] = defaultdict(dict)
-    gone = removed[slices.unit]
-    for index in np.unique(slices.axis_index[gone]):
+    for index, drop, _ in slices.by_axis(removed[slices.unit]):
         name, axis = slices.axes[index]
-        drop = slices.position[gone & (slices.axis_index == index)]
-        keeps[name][axis] = np.delete(np.arange(units.graph.stored[name].shape[axis]), drop)
+        keeps[name][axis] = np.delete(np.arange(units.graph.stored.shape(name)[axis]), drop)
     shapes = {}
     for name in units.fields:
         before, after = units.trace.shapes[name], units.shape_after(name, removed)

@@ -1,18 +1,26 @@
-"""The masked model: the original graph with `Mul(W, T)` on its consumers' input channels."""
+"""The masked model: the original graph with `Mul(W, T)` on its consumers' input channels.
+
+A quantised weight is masked where it is stored. The runtime multiplies no 8-bit integers, and a product between
+DequantizeLinear and a convolution would keep it from the integer kernels that it runs the pruned model with.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from onnx_dnscp.graph import Graph
-from onnx_dnscp.units import Units
+from onnx_dnscp.structure import all_graphs
+from onnx_dnscp.surgery.weights import set_tensor, stored_tensors
+from onnx_dnscp.units import Consumer, Units
 
 MASK_PREFIX = "dnscp_mask//"
+_MULTIPLIED = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+_QUANTISING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def mask_model(model: onnx.ModelProto, units: Units, removed: NDArray[np.bool_]) -> onnx.ModelProto:
@@ -26,26 +34,71 @@ def mask_model(model: onnx.ModelProto, units: Units, removed: NDArray[np.bool_])
     result = onnx.ModelProto()
     result.CopyFrom(model)
     stays = np.append(~removed, True)  # FIXED = -1 picks the appended True
-    for position, consumer in enumerate(units.consumers):
-        if not removed[consumer.channel_units[consumer.channel_units >= 0]].any():
-            continue
-        node = next(n for n in result.graph.node if consumer.output in n.output)
-        dtype = _operand_dtype(units.graph, node.input[consumer.operand])
-        mask, masked = f"{MASK_PREFIX}{position}", f"{MASK_PREFIX}{position}/weight"
-        values = stays[consumer.operand_units].astype(dtype)
-        result.graph.initializer.append(numpy_helper.from_array(values, mask))
-        index = next(i for i, n in enumerate(result.graph.node) if n.output[0] == node.output[0])
+    silenced = [
+        (position, consumer)
+        for position, consumer in enumerate(units.consumers)
+        if not stays[consumer.channel_units].all()
+    ]
+    if not silenced:
+        return result
+    sources = _Sources(result)
+    places = {
+        name: (graph, i) for graph in all_graphs(result.graph) for i, n in enumerate(graph.node) for name in n.output
+    }
+    inserted: Counter[str] = Counter()
+    # The last node first, so that an insertion moves no node that is still to come.
+    for position, consumer in sorted(silenced, key=lambda item: places[item[1].output][1], reverse=True):
+        graph, index = places[consumer.output]
+        index += inserted[consumer.output]
+        node = graph.node[index]
         source = node.input[consumer.operand]
+        element_type = sources.element_type(source)
+        if element_type not in _MULTIPLIED or any(n.op_type in _QUANTISING for n in sources.way(source)):
+            _silence_stored(sources.tensors[consumer.weight], consumer, stays)
+            continue
+        mask, masked = f"{MASK_PREFIX}{position}", f"{MASK_PREFIX}{position}/weight"
+        values = stays[consumer.operand_units].astype(helper.tensor_dtype_to_np_dtype(element_type))
+        graph.initializer.append(numpy_helper.from_array(values, mask))
         node.input[consumer.operand] = masked
-        result.graph.node.insert(index, helper.make_node("Mul", [source, mask], [masked], name=masked))
+        graph.node.insert(index, helper.make_node("Mul", [source, mask], [masked], name=masked))
+        inserted[consumer.output] += 1
     return result
 
 
-def _operand_dtype(graph: Graph, name: str) -> np.dtype[Any]:
-    """Element type in which a stored tensor reaches its consumer: a Cast or DequantizeLinear on the way decides it."""
-    while name not in graph.stored:
-        node = graph.producer[name]
-        if node.op_type == "Cast":
-            return np.dtype(helper.tensor_dtype_to_np_dtype(node.attributes["to"]))
-        name = node.inputs[1 if node.op_type == "DequantizeLinear" else 0]  # the scale has the type of the result
-    return graph.stored[name].dtype
+class _Sources:
+    """Where the operands of a model come from.
+
+    Attributes:
+        tensors: Stored tensors by name.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.tensors = dict(stored_tensors(model))
+        self._makers = {name: n for graph in all_graphs(model.graph) for n in graph.node for name in n.output}
+
+    def way(self, name: str) -> Iterator[onnx.NodeProto]:
+        """The nodes between an operand and the stored tensor behind it, the last one first."""
+        while name not in self.tensors and name in self._makers and self._makers[name].input:
+            yield self._makers[name]
+            name = self._makers[name].input[0]
+
+    def element_type(self, name: str) -> int:
+        """ONNX element type in which a stored tensor arrives: a Cast or DequantizeLinear on the way decides it."""
+        if name in self.tensors:
+            return self.tensors[name].data_type
+        node = self._makers.get(name)
+        if node is None or not node.input:
+            return TensorProto.FLOAT  # a Constant with a plain list of floats
+        target = next((a.i for a in node.attribute if a.name in ("to", "output_dtype") and a.i), None)
+        if target is not None:
+            return int(target)
+        if node.op_type == "DequantizeLinear":
+            return self.element_type(node.input[1])  # the scale has the type of the result
+        return self.element_type(node.input[0])
+
+
+def _silence_stored(tensor: TensorProto, consumer: Consumer, stays: NDArray[np.bool_]) -> None:
+    """Write 0 into the slices of a stored weight that read removed units."""
+    values = numpy_helper.to_array(tensor).copy()
+    np.moveaxis(values, consumer.axis, 0)[~stays[consumer.stored_units]] = 0
+    set_tensor(tensor, values)

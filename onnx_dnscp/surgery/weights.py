@@ -8,18 +8,23 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+
+from onnx_dnscp.structure import all_graphs, copy_structure
+
+_DESCRIPTION = frozenset({"name", "data_type", "doc_string", "metadata_props"})  # what a tensor says besides its values
 
 
 def stored_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """(name, tensor) of every initializer and every `Constant` node's tensor, in place."""
-    for tensor in model.graph.initializer:
-        yield tensor.name, tensor
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value":
-                    yield node.output[0], attribute.t
+    """(name, tensor) of every initializer and every `Constant` node's tensor, in place, sub-graphs included."""
+    for graph in all_graphs(model.graph):
+        for tensor in graph.initializer:
+            yield tensor.name, tensor
+        for node in graph.node:
+            if node.op_type == "Constant":
+                for attribute in node.attribute:
+                    if attribute.name == "value":
+                        yield node.output[0], attribute.t
 
 
 def copy_with_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
@@ -30,17 +35,17 @@ def copy_with_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]
     Raises:
         KeyError: `weights` names a tensor that the model does not store.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_structure(model, lambda name, _: name in weights)
     left = set(weights)
     for name, tensor in stored_tensors(result):
         if name in weights:
             set_tensor(tensor, weights[name])
             left.discard(name)
-    for node in result.graph.node:
-        if node.op_type == "Constant" and node.output[0] in left:  # value_floats, which is no tensor
-            node.attribute[0].floats[:] = weights[node.output[0]].tolist()
-            left.discard(node.output[0])
+    for graph in all_graphs(result.graph) if left else ():
+        for node in graph.node:
+            if node.op_type == "Constant" and node.output[0] in left:  # value_floats, which is no tensor
+                node.attribute[0].floats[:] = weights[node.output[0]].tolist()
+                left.discard(node.output[0])
     if left:
         raise KeyError(f"the model stores no tensor named {sorted(left)}")
     return result
@@ -48,8 +53,9 @@ def copy_with_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]
 
 def set_tensor(tensor: onnx.TensorProto, values: NDArray[Any]) -> None:
     """Put `values` into `tensor` in place, converted to the tensor's own element type."""
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    fresh = numpy_helper.from_array(np.asarray(values, dtype=dtype, order="C"), tensor.name)
-    fresh.data_type = tensor.data_type
-    fresh.doc_string = tensor.doc_string
-    tensor.CopyFrom(fresh)
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    fresh = numpy_helper.from_array(np.asarray(values, dtype=dtype, order="C"))
+    for field in [field.name for field, _ in tensor.ListFields() if field.name not in _DESCRIPTION]:
+        tensor.ClearField(field)
+    tensor.dims.extend(fresh.dims)
+    tensor.raw_data = fresh.raw_data

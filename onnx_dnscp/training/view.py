@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx_dnscp.errors import RequestError
 from onnx_dnscp.graph import Graph, read_graph
 from onnx_dnscp.taps import output_taps
 from onnx_dnscp.training.passes.auto_pad import make_pads_explicit
@@ -109,6 +110,7 @@ def build_view(
     _feed(copy, set(fed))
     view = TrainingView(copy, trainable, statistics, taps, fed)
     if units is not None:
+        _refuse_integers(units)
         _insert_masks(view, units)
     name_nodes(copy)
     del copy.graph.output[:]
@@ -116,6 +118,16 @@ def build_view(
         helper.make_tensor_value_info(new, TensorProto.FLOAT, fed[old].shape) for old, new in statistics.items()
     )
     return view
+
+
+def _refuse_integers(units: Units) -> None:
+    for consumer in units.consumers:
+        dtype = units.graph.stored.dtype(consumer.weight)
+        if dtype.kind in "iu" or dtype.name.endswith("int4"):
+            raise RequestError(
+                f"The weight {consumer.weight!r} of node {consumer.node!r} is stored in {dtype.name}, which cannot be "
+                "trained; prune with --no-train, or prune the network before quantising it."
+            )
 
 
 def _learned_tensors(graph: Graph) -> list[str]:

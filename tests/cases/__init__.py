@@ -8,12 +8,25 @@ together are one unit, and units with the same set of weights and axes are one g
 from __future__ import annotations
 
 from cases.base import ENDS, Case, case
+from cases.blocks import BLOCKS
+from cases.contrib import CONTRIB
 from cases.convolution import CONVOLUTIONS
 from cases.elementwise import BINARY, UNARY
+from cases.expand import EXPANDED
+from cases.heads import HEADS
+from cases.indexing import INDEXING
 from cases.movement import RESHAPES
-from cases.pieces import CONCAT_SPLIT_SLICE
-from cases.products import PRODUCTS
-from cases.reduction import NORMALISATION_AND_POOLING
+from cases.normalisation import NORMALISATIONS
+from cases.padding import PADDING
+from cases.pieces import CONCAT_SPLIT
+from cases.pooling import POOLING
+from cases.products import EINSUMS, PRODUCTS
+from cases.quantized import QUANTIZED
+from cases.recurrent import RECURRENT
+from cases.reduction import REDUCTIONS
+from cases.resample import RESAMPLING
+from cases.slices import SLICES
+from cases.transposed import TRANSPOSED
 
 __all__ = ["CASES", "ENDS", "Case", "case"]
 
@@ -21,8 +34,22 @@ CASES: list[Case] = [
     *UNARY,
     *BINARY,
     *CONVOLUTIONS,
-    *NORMALISATION_AND_POOLING,
+    *TRANSPOSED,
+    *POOLING,
+    *NORMALISATIONS,
+    *REDUCTIONS,
+    *HEADS,
+    *CONTRIB,
     *PRODUCTS,
-    *CONCAT_SPLIT_SLICE,
+    *QUANTIZED,
+    *EINSUMS,
+    *RECURRENT,
+    *CONCAT_SPLIT,
+    *SLICES,
     *RESHAPES,
+    *BLOCKS,
+    *PADDING,
+    *EXPANDED,
+    *INDEXING,
+    *RESAMPLING,
 ]

@@ -63,7 +63,8 @@ def case(
     reason: str = "",
 ) -> Case:
     """A case from the parts of its text."""
-    header = f'<ir_version: {ir}, opset_import: ["" : {opset}], metadata_props: ["author": "tests"]>'
+    contrib = ', "com.microsoft" : 1' if "com.microsoft." in body else ""
+    header = f'<ir_version: {ir}, opset_import: ["" : {opset}{contrib}], metadata_props: ["author": "tests"]>'
     declared = f"<{weights}>" if weights else ""
     text = f"{header}\nnet ({inputs}) => ({outputs})\n{declared}\n{{ {body} }}"
     return Case(name, tuple(covers.split()), text, widths, reason)

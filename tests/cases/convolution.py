@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cases.base import BRANCHES, ENDS, IMAGE, MAPS, case
+from cases.base import BRANCHES, ENDS, IMAGE, MAPS, SMALL, case
 
 CONVOLUTIONS = [
     case("Conv-1d", "Conv", "a = Conv<pads = [1, 1]>(x, w1, b1) r = Relu(a) y = Conv(r, w2, b2)", (5,),
@@ -67,12 +67,22 @@ CONVOLUTIONS = [
     case("output-from-the-middle", "Conv Relu", "a = Conv(x, w1) r = Relu(a) b = Conv(r, w2) y = Conv(b, w3)", (5,),
          "float[4, 3, 1, 1] w1, float[5, 4, 1, 1] w2, float[2, 5, 1, 1] w3", outputs=MAPS + ", float[N, 4, H, W] r",
          reason="graph output 'r'"),
-    case("unsupported-CumSum", "Conv", "a = Conv(x, w1) s = CumSum(a, axis) y = Conv(s, w2)", (), ENDS + ", int64 axis = {1}",
-         reason=r"CumSum node 's': it has no rule \(operator CumSum is not supported yet\)"),
-    case("unsupported-LRN", "Conv", "a = Conv(x, w1) s = LRN<size = 3>(a) b = Conv(s, w2) y = Conv(b, w3)", (5,),
-         "float[4, 3, 1, 1] w1, float[5, 4, 1, 1] w2, float[2, 5, 1, 1] w3", reason="LRN node 's': it has no rule"),
+    case("Conv-three-groups-whole", "Conv", "a = Conv(x, w1) b = Conv<group = 3>(a, wg) y = Conv(b, w2)", (3,),
+         "float[6, 3, 1, 1] w1, float[9, 2, 1, 1] wg, float[2, 9, 1, 1] w2"),
+    case("Conv-three-groups-equal-positions", "Conv", "a = Conv(x, w1) b = Conv<group = 3>(a, wg) y = Conv(b, w2)", (2, 3),
+         "float[9, 3, 1, 1] w1, float[6, 3, 1, 1] wg, float[2, 6, 1, 1] w2"),
+    case("Conv-bias-is-a-graph-input", "Conv", "a = Conv(x, w1, z) y = Conv(a, w2)", (), ENDS, inputs=IMAGE + ", float[4] z",
+         reason="tied to graph input 'z'"),
+    case("Conv-on-a-sub-pixel-shuffle", "Conv Reshape Transpose",  # all 4 sub-pixels of a map go together
+         "a = Conv(x, w1) r = Reshape(a, t) p = Transpose<perm = [0, 1, 4, 2, 5, 3]>(r) s = Reshape(p, u) y = Conv(s, w2)", (3,),
+         "float[12, 3, 1, 1] w1, float[2, 3, 3, 3] w2, int64[6] t = {0, 3, 2, 2, 6, 6}, int64[4] u = {0, 3, 12, 12}", inputs=SMALL),
+    case("unsupported-DFT", "Gemm", "a = Gemm(x, w1) u = Unsqueeze(a, last) s = DFT<axis = 1>(u) k = ReduceSum<keepdims = 0>(s, last) y = Gemm(k, w2)",
+         (), "float[5, 4] w1, float[4, 2] w2, int64[1] last = {2}", inputs="float[N, 5] x", outputs="float[N, 2] y",
+         reason=r"DFT node 's': it has no rule \(operator DFT is not supported yet\)"),
+    case("unsupported-contrib-Inverse", "Conv", "a = Conv(x, w1) s = com.microsoft.Inverse(a) b = Conv(s, w2) y = Conv(b, w3)", (5,),
+         "float[4, 3, 1, 1] w1, float[5, 4, 1, 1] w2, float[2, 5, 1, 1] w3", inputs="float[N, 3, H, H] x",
+         reason=r"Inverse node 's': it has no rule \(operator Inverse of domain 'com.microsoft' is not supported yet\)"),
     case("sub-graph-reads-it", "Conv",
          "a = Conv(x, w1) s = If(flag)<then_branch = yes () => (float[N, 4, H, W] t) { t = Relu(a) }, "
-         "else_branch = no () => (float[N, 4, H, W] e) { e = Neg(a) }> y = Conv(s, w2)", (), ENDS + ", bool flag = {1}",
-         reason="If node 's': its sub-graphs read outer tensors"),
+         "else_branch = no () => (float[N, 4, H, W] e) { e = Neg(a) }> y = Conv(s, w2)", (4,), ENDS + ", bool flag = {1}"),
 ]  # fmt: skip

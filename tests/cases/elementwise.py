@@ -50,6 +50,10 @@ UNARY = [
     between("Dropout-attribute", "Dropout", "b = Dropout<ratio = 0.5>(a)", opset=9),
     between("IsNaN", "IsNaN", "r = Sqrt(a) n = IsNaN(r) b = Cast<to = 1>(n)"),
     between("IsInf", "IsInf", "p = Relu(a) r = Reciprocal(p) n = IsInf(r) b = Cast<to = 1>(n)"),
+    between("CastLike", "CastLike", "d = CastLike(a, twice) b = CastLike(d, a)", "double[5] twice"),
+    between("Clip-bounds-from-both-ends", "Clip", "c = Clip(a, lo) b = Clip(c, , hi)", "float[] lo, float[] hi"),
+    between("ThresholdedRelu-and-Celu-attributes", "ThresholdedRelu Celu", "t = ThresholdedRelu<alpha = 0.3>(a) b = Celu<alpha = 2.0>(t)"),
+    between("BitwiseNot", "BitwiseNot", "i = Cast<to = 6>(a) n = BitwiseNot(i) b = Cast<to = 1>(n)", opset=18),
     between("Not", "Not", "g = Greater(a, zero) n = Not(g) b = Cast<to = 1>(n)", "float zero = {0}"),
 ]
 
@@ -67,6 +71,10 @@ BINARY = [
         joined(op, f"p = Cast<to = 9>(l) q = Relu(r) q9 = Cast<to = 9>(q) c = {op}(p, q9) b = Cast<to = 1>(c)")
         for op in ("And", "Or", "Xor")
     ),
+    *(
+        joined(op, f"p = Abs(l) q = Abs(r) i = Cast<to = 12>(p) j = Cast<to = 12>(q) c = {op}{how}(i, j) b = Cast<to = 1>(c)", 18)
+        for op, how in (("BitwiseAnd", ""), ("BitwiseOr", ""), ("BitwiseXor", ""), ("BitShift", '<direction = "LEFT">'))
+    ),
     joined("Where", "g = Greater(l, r) b = Where(g, l, r)"),
     *(
         between(f"Add-constant-{shape.replace(', ', 'x') or 'scalar'}", "Add", "b = Add(a, c)", f"float[{shape}] c")
@@ -76,6 +84,24 @@ BINARY = [
     between("Sub-constant-node", "Sub", "b = Sub(a, const_c)", "float[4, 1, 1] const_c"),
     between("PRelu-per-channel", "PRelu", "b = PRelu(a, slope)", "float[4, 1, 1] slope"),
     between("PRelu-one-slope", "PRelu", "b = PRelu(a, slope)", "float[1] slope"),
+    between("PRelu-slope-of-rank-4", "PRelu", "b = PRelu(a, slope)", "float[1, 4, 1, 1] slope"),
+    between("Max-with-constants", "Max Min", "m = Max(a, lo) b = Min(hi, m, other)", "float[4, 1, 1] lo, float[1] hi, float[1, 4, 1, 1] other"),
+    case(
+        "Where-constant-mask-in-space", "Where", "a = Conv(x, w1) b = Where(m, a, c) y = Conv(b, w2)", (4,),
+        ENDS + ", bool[6, 6] m, float[4, 1, 1] c", inputs=SMALL,
+    ),
+    case(
+        "Mul-per-block-constant", "Mul Reshape",  # 2 blocks of 3 channels: a factor for each block keeps it together
+        "a = Conv(x, w1) s = Reshape(a, t1) m = Mul(s, c) b = Reshape(m, t2) y = Conv(b, w2)", (2,),
+        "float[6, 3, 1, 1] w1, float[2, 6, 1, 1] w2, float[2, 1, 1, 1] c, int64[5] t1 = {0, 2, 3, 6, 6}, int64[4] t2 = {0, 6, 6, 6}",
+        inputs=SMALL,
+    ),
+    case(
+        "Mul-blocks-by-an-input", "Mul Reshape",  # an input with one factor for each of 2 blocks: equal positions of both go
+        "a = Conv(x, w1) s = Reshape(a, t1) m = Mul(s, z) b = Reshape(m, t2) y = Conv(b, w2)", (3,),
+        "float[6, 3, 1, 1] w1, float[2, 6, 1, 1] w2, int64[5] t1 = {0, 2, 3, 6, 6}, int64[4] t2 = {0, 6, 6, 6}",
+        inputs=SMALL + ", float[N, 2, 1, 1, 1] z",
+    ),
     between("Where-constant-mask", "Where", "b = Where(m, a, c)", "bool[4, 1, 1] m, float c = {0.3}"),
     case(
         "Add-constant-in-space", "Add", "a = Conv(x, w1) b = Add(a, c) d = Mul(b, e) y = Conv(d, w2)", (4,),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cases.base import ENDS, ROW, SMALL, between, case
+from cases.base import ENDS, ROW, SMALL, case
 
 RESHAPES = [
     case("Flatten-Gemm", "Flatten Gemm", "a = Conv(x, w1) r = Relu(a) f = Flatten(r) y = Gemm<transB = 1>(f, w2, c2)", (4,),
@@ -88,32 +88,4 @@ RESHAPES = [
          "float[3, 4] w1, float[2, 4, 1, 1] w2", inputs="float[N, 3] x", opset=11),
     case("Unsqueeze-operand", "Unsqueeze Squeeze Conv", "a = Conv(x, w1) u = Unsqueeze(a, axes) r = Relu(u) b = Squeeze(r, axes) y = Conv(b, w2)", (4,),
          ENDS + ", int64[1] axes = {1}"),
-    between("Pad-space", "Pad", "b = Pad(a, pads)", "int64[8] pads = {0, 0, 1, 2, 0, 0, 1, 0}"),
-    between("Pad-space-reflect", "Pad", 'b = Pad<mode = "reflect">(a, pads)', "int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}"),
-    between("Pad-attribute", "Pad", "b = Pad<pads = [0, 0, 1, 1, 0, 0, 1, 1]>(a)", opset=9),
-    between("Pad-axes", "Pad", "b = Pad(a, pads, , axes)", "int64[4] pads = {1, 1, 2, 0}, int64[2] axes = {3, -2}", opset=18),
-    *(
-        case(f"Pad-channels-option-A-{name}", "Pad Slice Add Conv",
-             "i = Conv(x, w1) a = Relu(i) s = Slice(a, z2, e2, space, step) " + padding +
-             " c = Conv<strides = [2, 2]>(a, wc) b = Add(c, p) y = Conv(b, w2)", (4, 4),
-             "float[4, 3, 1, 1] w1, float[8, 4, 1, 1] wc, float[2, 8, 1, 1] w2, int64[2] z2 = {0, 0}, int64[2] e2 = {2147483647, 2147483647}, "
-             "int64[2] space = {2, 3}, int64[2] step = {2, 2}" + operands, opset=opset)
-        for name, opset, padding, operands in (
-            ("operand", 17, "p = Pad(s, pads)", ", int64[8] pads = {0, 2, 0, 0, 0, 2, 0, 0}"),
-            ("one-side", 17, "p = Pad(s, pads)", ", int64[8] pads = {0, 0, 0, 0, 0, 4, 0, 0}"),
-            ("value", 17, "p = Pad(s, pads, five)", ", int64[8] pads = {0, 2, 0, 0, 0, 2, 0, 0}, float five = {5}"),
-            ("axes", 18, "p = Pad(s, pads, , channel)", ", int64[2] pads = {2, 2}, int64[1] channel = {1}"),
-            ("computed", 17,  # what PyTorch exports for F.pad(x, (0, 0, 0, 0, 2, 2))
-             "zeros = ConstantOfShape<value = int64[1] {0}>(two) all = Concat<axis = 0>(torch, zeros) m = Reshape(all, m2) "
-             "v = Slice(m, m1, far, zero, m1) t = Transpose<perm = [1, 0]>(v) flat = Reshape(t, m1) pads = Cast<to = 7>(flat) p = Pad(s, pads)",
-             ", int64[6] torch = {0, 0, 0, 0, 2, 2}, int64[1] two = {2}, int64[2] m2 = {-1, 2}, int64[1] m1 = {-1}, "
-             "int64[1] zero = {0}, int64[1] far = {-9223372036854775807}"),
-        )
-    ),
-    case("Pad-channels-reflect", "Pad", 'a = Conv(x, w1) b = Pad<mode = "edge">(a, pads) y = Conv(b, w2)', (),
-         "float[4, 3, 1, 1] w1, float[2, 5, 1, 1] w2, int64[8] pads = {0, 0, 0, 0, 0, 1, 0, 0}",
-         reason="pads or crops this axis other than with a constant"),
-    case("Pad-crops-channels", "Pad", "a = Conv(x, w1) b = Pad(a, pads) y = Conv(b, w2)", (),
-         "float[4, 3, 1, 1] w1, float[2, 3, 1, 1] w2, int64[8] pads = {0, -1, 0, 0, 0, 0, 0, 0}",
-         reason="pads or crops this axis other than with a constant"),
 ]  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cases.base import BRANCHES, ENDS, SMALL, between, case
+from cases.base import BRANCHES, ENDS, SMALL, case
 
-CONCAT_SPLIT_SLICE = [
+CONCAT_SPLIT = [
     case("Concat-two-branches", "Concat", "a = Conv(x, w1) b = Conv(x, w2) c = Concat<axis = 1>(a, b) y = Conv(c, w3)", (3, 4),
          "float[4, 3, 1, 1] w1, float[3, 3, 1, 1] w2, float[2, 7, 1, 1] w3"),
     case("Concat-locked-part", "Concat", "a = Conv(x, w1) c = Concat<axis = -3>(x, a) y = Conv(c, w2)", (4,),
@@ -49,38 +49,4 @@ CONCAT_SPLIT_SLICE = [
          "a = Conv(x, w1) l, r = Split<axis = 1>(a, sizes) p = MaxPool<kernel_shape = [1, 1]>(r) "
          "c = Concat<axis = 1>(p, l) y = Conv(c, w2)", (2, 4),  # one weight made and one read, but neither piece may vanish
          "float[6, 3, 1, 1] w1, float[2, 6, 1, 1] w2, int64[2] sizes = {4, 2}"),
-    *(
-        case(f"Slice-{name}", "Slice Conv Add",
-             f"a = Conv(x, w1) b = Slice{slicing} c = Conv(b, w2) d = Conv(a, w3) y = Add(c, d)", widths,
-             "float[6, 3, 1, 1] w1, float[2, 3, 1, 1] w2, float[2, 6, 1, 1] w3" + bounds, opset=opset)
-        for name, opset, slicing, widths, bounds in (
-            ("attributes", 9, "<starts = [1], ends = [4], axes = [1]>(a)", (3, 3), ""),
-            ("attributes-no-axes", 9, "<starts = [0, 3], ends = [9223372036854775807, 6]>(a)", (3, 3), ""),
-            ("operands", 13, "(a, s, e, axis)", (3, 3), ", int64[1] s = {2}, int64[1] e = {5}, int64[1] axis = {1}"),
-            ("negative", 13, "(a, s, e, axis, step)", (3, 3),
-             ", int64[1] s = {-4}, int64[1] e = {-1}, int64[1] axis = {-3}, int64[1] step = {1}"),
-            ("from-before-the-front", 13, "(a, s, e, axis)", (3, 3), ", int64[1] s = {-100}, int64[1] e = {3}, int64[1] axis = {1}"),
-            ("just-before-the-front", 13, "(a, s, e, axis)", (3, 3), ", int64[1] s = {-7}, int64[1] e = {3}, int64[1] axis = {1}"),
-            ("to-int-max", 13, "(a, s, e, axis)", (3, 3),
-             ", int64[1] s = {3}, int64[1] e = {9223372036854775807}, int64[1] axis = {1}"),
-            ("with-space", 13, "(a, s, e, axis)", (3, 3),
-             ", int64[3] s = {0, 0, 1}, int64[3] e = {9223372036854775807, 9223372036854775807, 4}, int64[3] axis = {2, 3, 1}"),
-            ("int32", 13, "(a, s, e, axis)", (3, 3), ", int32[1] s = {3}, int32[1] e = {2147483647}, int32[1] axis = {1}"),
-        )
-    ),
-    case("Slice-strided-channels", "Slice", "a = Conv(x, w1) b = Slice(a, s, e, axis, step) y = Conv(b, w2)", (),
-         "float[6, 3, 1, 1] w1, float[2, 3, 1, 1] w2, int64[1] s = {0}, int64[1] e = {6}, int64[1] axis = {1}, int64[1] step = {2}",
-         reason="takes every 2th position"),
-    case("Slice-reversed-channels", "Slice", "a = Conv(x, w1) b = Slice(a, s, e, axis, step) y = Conv(b, w2)", (),
-         ENDS + ", int64[1] s = {-1}, int64[1] e = {-100}, int64[1] axis = {1}, int64[1] step = {-1}", reason="takes every -1th"),
-    between("Slice-focus", "Slice Add", "p = Slice(a, s, e, axes, step) q = Slice(a, s2, e, axes, step) b = Add(p, q)",
-            "int64[2] s = {0, 0}, int64[2] s2 = {1, 1}, int64[2] e = {2147483647, 2147483647}, int64[2] axes = {2, 3}, int64[2] step = {2, 2}"),
-    case("Slice-channel-half-by-float-arithmetic", "Slice Shape",  # c // 2 as older exporters spell it
-         "a = Conv(x, w1) sh = Shape(a) c = Gather(sh, one) c_float = Cast<to = 1>(c) h_float = Div(c_float, two) h_floor = Floor(h_float) "
-         "h0 = Cast<to = 7>(h_floor) b = Slice(a, zero, h0, one) d = Slice(a, h0, c, one) g = Sigmoid(d) m = Mul(b, g) y = Conv(m, w2)", (3,),
-         "float[6, 3, 1, 1] w1, float[2, 3, 1, 1] w2, int64[1] zero = {0}, int64[1] one = {1}, float two = {2}"),
-    case("Slice-channel-half-by-Shape", "Slice Shape",
-         "a = Conv(x, w1) sh = Shape(a) c = Gather(sh, one) h0 = Div(c, two) b = Slice(a, zero, h0, one) d = Slice(a, h0, c, one) "
-         "g = Sigmoid(d) m = Mul(b, g) y = Conv(m, w2)", (3,),
-         "float[6, 3, 1, 1] w1, float[2, 3, 1, 1] w2, int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}"),
 ]  # fmt: skip

@@ -1,19 +1,10 @@
-"""Normalisations, pooling and reductions."""
+"""Reductions and normalisations along axes."""
 
 from __future__ import annotations
 
-from cases.base import ENDS, ROW, between, case
+from cases.base import ENDS, ROW, SMALL, between, case
 
-NORMALISATION_AND_POOLING = [
-    between("BatchNormalization", "BatchNormalization", "b = BatchNormalization(a, s, t, m, pos_v)",
-            "float[4] s, float[4] t, float[4] m, float[4] pos_v"),
-    case("BatchNormalization-on-input", "BatchNormalization", "n = BatchNormalization(x, s, t, m, pos_v) a = Conv(n, w1) y = Conv(a, w2)",
-         (4,), ENDS + ", float[3] s, float[3] t, float[3] m, float[3] pos_v"),
-    *(between(op, op, f"b = {op}<kernel_shape = [2, 2], strides = [2, 2]>(a)") for op in ("MaxPool", "AveragePool", "LpPool")),
-    case("MaxPool-with-indices", "MaxPool",
-         "a = Conv(x, w1) p, i = MaxPool<kernel_shape = [2, 2]>(a) f = Cast<to = 1>(i) b = Add(p, f) y = Conv(b, w2)", (), ENDS,
-         reason="MaxPool node 'p' numbers positions across channels"),
-    *(between(op, op, f"b = {op}(a)") for op in ("GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")),
+REDUCTIONS = [
     between("Softmax-over-space", "Softmax", "b = Softmax<axis = 3>(a)"),
     between("LogSoftmax-over-space", "LogSoftmax", "b = LogSoftmax<axis = -1>(a)"),
     between("Hardmax-over-space", "Hardmax", "b = Hardmax<axis = 2>(a)"),
@@ -40,4 +31,31 @@ NORMALISATION_AND_POOLING = [
          "float[4, 3, 1, 1] w1, float[2, 1, 1, 1] w2", reason="ReduceMean node 'm' reduces this axis"),
     case("ReduceMax-over-all", "ReduceMax", "a = Conv(x, w1) m = ReduceMax<keepdims = 0>(a) y = Add(m, m)", (),
          "float[4, 3, 1, 1] w1", outputs="float y", reason="ReduceMax node 'm' reduces this axis"),
+    case("group-norm-by-reductions", "ReduceMean Sub Div Reshape",  # 4 groups of 2 channels
+         "a = Conv(x, w1) r = Reshape(a, groups) m = ReduceMean<axes = [2, 3, 4]>(r) c = Sub(r, m) q = Mul(c, c) v = ReduceMean<axes = [2, 3, 4]>(q) "
+         "e = Add(v, eps) d = Sqrt(e) n = Div(c, d) sh = Shape(a) k = Reshape(n, sh) p = Mul(k, s) b = Add(p, t) y = Conv(b, w2)", (4,),
+         "float[8, 3, 1, 1] w1, float[2, 8, 1, 1] w2, float[8, 1, 1] s, float[8, 1, 1] t, float eps = {0.001}, int64[5] groups = {0, 4, 2, 6, 6}",
+         inputs=SMALL),
+    case("ReduceMax-maxout", "ReduceMax Reshape", "a = Conv(x, w1) r = Reshape(a, pieces) b = ReduceMax<axes = [2], keepdims = 0>(r) y = Conv(b, w2)",
+         (4,), "float[12, 3, 1, 1] w1, float[2, 4, 1, 1] w2, int64[5] pieces = {0, 4, 3, 6, 6}", inputs=SMALL),
+    case("ReduceMax-maxout-interleaved", "ReduceMax Reshape",
+         "a = Conv(x, w1) r = Reshape(a, pieces) b = ReduceMax<axes = [1], keepdims = 0>(r) y = Conv(b, w2)", (4,),
+         "float[12, 3, 1, 1] w1, float[2, 4, 1, 1] w2, int64[5] pieces = {0, 3, 4, 6, 6}", inputs=SMALL),
+    case("Softmax-split-attention", "Softmax ReduceSum GlobalAveragePool",  # two branches share their channels
+         "a = Conv(x, w1) r = Reshape(a, radix) s = ReduceSum<keepdims = 0>(r, one) g = GlobalAveragePool(s) h = Conv(g, wh) u = Relu(h) "
+         "l = Conv(u, wl) k = Reshape(l, radix1) p = Softmax<axis = 1>(k) m = Mul(r, p) b = ReduceSum<keepdims = 0>(m, one) y = Conv(b, w2)", (3, 4),
+         "float[8, 3, 1, 1] w1, float[3, 4, 1, 1] wh, float[8, 3, 1, 1] wl, float[2, 4, 1, 1] w2, int64[1] one = {1}, "
+         "int64[5] radix = {0, 2, 4, 6, 6}, int64[5] radix1 = {0, 2, 4, 1, 1}", inputs=SMALL),
+    case("Softmax-in-groups-opset-11", "Softmax Reshape",  # from `axis` on everything is one block
+         "a = Conv(x, w1) r = Reshape(a, groups) n = Softmax<axis = 2>(r) b = Reshape(n, back) y = Conv(b, w2)", (4,),
+         "float[8, 3, 1, 1] w1, float[2, 8, 1, 1] w2, int64[5] groups = {0, 4, 2, 6, 6}, int64[4] back = {0, 8, 6, 6}", inputs=SMALL, opset=11),
+    case("ReduceMean-across-groups-and-within", "ReduceMean",
+         "a = Conv(x, w1) r = Reshape(a, groups) m = ReduceMean<axes = [1]>(r) n = ReduceMean<axes = [2]>(m) b = Add(r, n) c = Reshape(b, back) "
+         "y = Conv(c, w2)", (),
+         "float[8, 3, 1, 1] w1, float[2, 8, 1, 1] w2, int64[5] groups = {0, 4, 2, 6, 6}, int64[4] back = {0, 8, 6, 6}", inputs=SMALL,
+         reason="ReduceMean node 'n' reduces this axis"),
+    case("Softmax-across-groups-and-within", "Softmax",
+         "a = Conv(x, w1) r = Reshape(a, groups) m = Softmax<axis = 1>(r) n = Softmax<axis = 2>(m) c = Reshape(n, back) y = Conv(c, w2)", (),
+         "float[8, 3, 1, 1] w1, float[2, 8, 1, 1] w2, int64[5] groups = {0, 4, 2, 6, 6}, int64[4] back = {0, 8, 6, 6}", inputs=SMALL,
+         reason="all channels of '.*' go or stay together"),
 ]  # fmt: skip

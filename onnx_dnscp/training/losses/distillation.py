@@ -13,7 +13,7 @@ from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.runtime import Session
-from onnx_dnscp.taps import output_taps, with_outputs
+from onnx_dnscp.taps import output_taps
 from onnx_dnscp.training.view import LOSS, TrainingView
 
 
@@ -35,7 +35,7 @@ class Distillation:
 
     def __init__(self, original: onnx.ModelProto, first: Batch) -> None:
         taps = output_taps(read_graph(original))
-        self._teacher = Session(with_outputs(original, taps.values()), what="The original model")
+        self._teacher = Session(original, more_outputs=taps.values(), what="The original model")
         outputs = self._teacher.run(first.inputs, list(dict.fromkeys(taps.values())))
         self._targets = {name: value for name, value in outputs.items() if value.dtype == np.float32 and value.size}
         if not self._targets:

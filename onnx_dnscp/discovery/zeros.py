@@ -1,0 +1,48 @@
+"""Whether a 0 written into a stored weight is a 0 to the operator that reads it.
+
+A plan promises that setting stored input-channel slices to zero silences the channels. That holds behind operators
+that only move or convert the weight; quantised weights keep it where their zero point is 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_dnscp.graph import ONE_TO_ONE, Graph, Node
+
+# Everywhere the zero point stands two operands behind what it belongs to.
+_WITH_ZERO_POINT = frozenset({"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger"})
+_ZERO = np.zeros(1)
+
+
+def not_silenced(graph: Graph, node: Node, operand: int) -> str:
+    """Why zeros in the stored weight behind an operand do not silence it; empty if they do."""
+    name = node.inputs[operand]
+    zero = _zero_point(graph, node, operand) if node.op_type in _WITH_ZERO_POINT else _ZERO
+    while name not in graph.stored and zero is not None:
+        maker = graph.producer.get(name)
+        if maker is None or maker.op_type not in ONE_TO_ONE or not maker.inputs:
+            return f"its weight is computed by {maker}" if maker else f"its weight {name!r} is not stored"
+        if maker.op_type == "DequantizeLinear":
+            zero = _zero_point(graph, maker, 0)
+        elif maker.op_type == "QuantizeLinear":
+            own = _zero_point(graph, maker, 0)
+            if own is None or not (own.size in (1, zero.size) or zero.size == 1) or (own != zero).any():
+                return "its weight is quantised and read with different zero points"
+            zero = _ZERO
+        name = maker.inputs[0]
+    if zero is None:
+        return "the zero point of its weight is computed"
+    return "its weight has a zero point other than 0, so no stored value 0 stands for zero" if zero.any() else ""
+
+
+def _zero_point(graph: Graph, node: Node, operand: int) -> NDArray[Any] | None:
+    """(1 or channels,) the value that stands for 0 in a quantised operand; None if it is not in the file."""
+    name = node.inputs[operand + 2] if operand + 2 < len(node.inputs) else ""
+    if not name:
+        return _ZERO
+    source = graph.stored_source(name)
+    return None if source is None else graph.stored[source].astype(np.float64).ravel()

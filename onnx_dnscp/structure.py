@@ -1,0 +1,146 @@
+"""A model's structure apart from its big tensors, so that structure can be copied and run without copying weights.
+
+Protobuf hands out every read of a tensor's bytes as a new copy and cannot serialize more than 2 GB. Whoever copies,
+edits or runs a model therefore takes its structure, with big tensors declared but empty, and the values on the side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+BIG = 1024  # elements; smaller tensors travel with the structure, where shape inference can read them
+_TAKEN_APART = frozenset(  # types that the runtime takes as numpy arrays; bfloat16 is widened first
+    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+    | {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64}
+)
+
+
+def is_big(tensor: TensorProto) -> bool:
+    """Whether a tensor is left out of a model's structure."""
+    return tensor.data_type in _TAKEN_APART and math.prod(tensor.dims) > BIG
+
+
+def copy_structure(model: onnx.ModelProto, leave_out: Callable[[str, TensorProto], bool]) -> onnx.ModelProto:
+    """A copy of `model` without the values of some tensors of its main graph.
+
+    A tensor that is left out keeps its name, type, dims and documentation.
+
+    Args:
+        model: Not modified.
+        leave_out: Asked for every initializer and every `Constant` value of the main graph, by tensor name.
+    """
+    result = onnx.ModelProto()
+    _copy_fields(model, result, skip="graph")
+    _copy_fields(model.graph, result.graph, skip="initializer", also_skip="node")
+    for tensor in model.graph.initializer:
+        _copy_tensor(tensor, result.graph.initializer.add(), leave_out(tensor.name, tensor))
+    for node in model.graph.node:
+        value = constant_tensor(node)
+        if value is None or not leave_out(node.output[0], value):
+            result.graph.node.add().CopyFrom(node)
+            continue
+        copy = result.graph.node.add()
+        _copy_fields(node, copy, skip="attribute")
+        for attribute in node.attribute:
+            own = copy.attribute.add()
+            _copy_fields(attribute, own, skip="t")
+            if attribute.name == "value":
+                _copy_tensor(attribute.t, own.t, True)
+    return result
+
+
+def constant_tensor(node: onnx.NodeProto) -> TensorProto | None:
+    """The tensor that a `Constant` node holds, or None for another node or a plain list."""
+    if node.op_type == "Constant":
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                return attribute.t
+    return None
+
+
+def split_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+    """The structure of `model` as the runtime takes it, and its big tensors by name.
+
+    Big `Constant` values become initializers, because the runtime takes values from outside for initializers only.
+    """
+    structure = copy_structure(model, lambda _, tensor: is_big(tensor))
+    big = {t.name: t for t in model.graph.initializer if is_big(t)}
+    constants = {n.output[0]: t for n in model.graph.node for t in [constant_tensor(n)] if t is not None and is_big(t)}
+    if constants:
+        kept = [
+            node for node in structure.graph.node if not (node.op_type == "Constant" and node.output[0] in constants)
+        ]
+        nodes = onnx.GraphProto()
+        nodes.node.extend(kept)
+        del structure.graph.node[:]
+        structure.graph.node.extend(nodes.node)
+        for name, tensor in constants.items():
+            structure.graph.initializer.add(name=name, data_type=tensor.data_type, dims=tensor.dims)
+    for tensor in structure.graph.initializer:
+        if is_big(tensor):
+            tensor.data_location = TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value="memory")
+    return structure, {name: numpy_helper.to_array(tensor) for name, tensor in (big | constants).items()}
+
+
+def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and every sub-graph in it."""
+    yield graph
+    for node in graph.node:
+        for body in bodies(node):
+            yield from all_graphs(body)
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node, those of a node's sub-graphs before the node itself: each after what it reads."""
+    for node in graph.node:
+        for body in bodies(node):
+            yield from all_nodes(body)
+        yield node
+
+
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Sub-graphs of one node."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == onnx.AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def tensor_dtype(tensor: TensorProto) -> np.dtype[Any]:
+    """Element type of a tensor as numpy knows it."""
+    return np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+
+
+def _copy_tensor(tensor: TensorProto, copy: TensorProto, without_values: bool) -> None:
+    if not without_values:
+        copy.CopyFrom(tensor)
+        return
+    copy.name, copy.data_type = tensor.name, tensor.data_type
+    copy.dims.extend(tensor.dims)
+    if tensor.HasField("doc_string"):
+        copy.doc_string = tensor.doc_string
+
+
+def _copy_fields(source: Any, target: Any, *, skip: str, also_skip: str = "") -> None:
+    for field, value in source.ListFields():
+        if field.name in (skip, also_skip):
+            continue
+        if _is_repeated(value):
+            getattr(target, field.name).extend(value)
+        elif hasattr(value, "CopyFrom"):
+            getattr(target, field.name).CopyFrom(value)
+        else:
+            setattr(target, field.name, value)
+
+
+def _is_repeated(value: Any) -> bool:
+    return not isinstance(value, (str, bytes)) and hasattr(value, "extend")

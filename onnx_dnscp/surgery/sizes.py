@@ -1,0 +1,97 @@
+"""What integer operands say by themselves once tensors have shrunk: sizes read with `Shape` follow the cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from onnx_dnscp.graph import Graph, Node
+from onnx_dnscp.runtime import Session
+from onnx_dnscp.units import Units
+
+_MAX_CONSTANT = 1 << 16  # elements; larger tensors are data, not shape arithmetic
+
+
+def follow_shapes(
+    units: Units,
+    operands: Sequence[tuple[Node, int]],
+    shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
+) -> dict[tuple[int, int], NDArray[Any]]:
+    """Value of each integer operand once tensors have their new shapes and no constant was rewritten.
+
+    Args:
+        units: Gives the graph and the traced values.
+        operands: (node, operand position); omitted operands are left out of the result.
+        shapes: Tensors whose shape changes: (before, after).
+    """
+    graph, seen = units.graph, units.trace
+    names = {(n.index, i): n.inputs[i] for n, i in operands if i < len(n.inputs) and n.inputs[i]}
+    wanted = sorted({name for name in names.values() if name not in graph.stored})
+    nodes = shape_program(graph, wanted, units)
+    made = {output for node in nodes for output in node.outputs}
+    known: dict[str, NDArray[Any]] = {}
+    for name in {*wanted, *names.values(), *(i for node in nodes for i in node.inputs if i)} - made:
+        source = graph.producer.get(name)
+        if source is not None and source.op_type in ("Shape", "Size") and source.inputs[0] in shapes:
+            known[name] = _size_output(source, shapes[source.inputs[0]][1])
+        else:
+            known[name] = graph.stored[name] if name in graph.stored else seen.integers[name]
+    if nodes:
+        feeds = {name: known[name] for node in nodes for name in node.inputs if name in known}
+        known |= _evaluate(graph, nodes, feeds, [n for n in wanted if n in made])
+    return {key: np.asarray(known[name]) for key, name in names.items()}
+
+
+def shape_program(graph: Graph, wanted: Sequence[str], units: Units) -> list[Node]:
+    """The nodes that compute integer tensors from constants and `Shape` outputs, in graph order.
+
+    Numbers in between may be floats (`floor(float(size) / 2)`) as long as nothing but sizes goes into them.
+    """
+    arithmetic = _arithmetic(graph, units) if wanted else set()
+    needed: dict[int, Node] = {}
+    stack = list(wanted)
+    while stack:
+        node = graph.producer.get(stack.pop())
+        if node is None or node.index in needed or node.op_type in ("Shape", "Size", "Constant") or node.captured:
+            continue
+        if all(not i or i in arithmetic for i in node.inputs):
+            needed[node.index] = node
+            stack += [i for i in node.inputs if i and i not in graph.stored]
+    return [needed[i] for i in sorted(needed)]
+
+
+def _arithmetic(graph: Graph, units: Units) -> set[str]:
+    """Names of small tensors that are stored, were traced as integers, or are computed from such alone."""
+    shapes = units.trace.shapes
+
+    def is_small(name: str) -> bool:
+        return name in shapes and math.prod(shapes[name]) <= _MAX_CONSTANT
+
+    found = {name for name in (*graph.stored, *units.trace.integers) if is_small(name)}
+    for node in graph.nodes:
+        if node.inputs and not node.captured and all(not i or i in found for i in node.inputs):
+            found.update(o for o in node.outputs if o and is_small(o))
+    return found
+
+
+def _size_output(node: Node, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    if node.op_type == "Size":
+        return np.array(math.prod(shape), dtype=np.int64)
+    return np.array(shape[node.attributes.get("start", 0) : node.attributes.get("end", len(shape))], dtype=np.int64)
+
+
+def _evaluate(
+    graph: Graph, nodes: Sequence[Node], feeds: Mapping[str, NDArray[Any]], wanted: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    protos = [graph.protos[node.index] for node in nodes]
+    constants = [numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in feeds.items()]
+    outputs = [onnx.ValueInfoProto(name=name) for name in wanted]
+    body = helper.make_graph(protos, "shapes", [], outputs, constants)
+    model = helper.make_model(body, opset_imports=graph.proto.opset_import, ir_version=graph.proto.ir_version)
+    return Session(model, optimize=False, threads=1, what="The model's shape arithmetic").run({})

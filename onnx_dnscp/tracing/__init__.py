@@ -1,0 +1,1 @@
+"""Stage 2, canonicalise: what one run of a model shows."""

@@ -1,0 +1,69 @@
+"""What a run is asked for: every tensor's shape, and the value of every integer tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, shape_inference
+
+INTEGERS = frozenset({"tensor(int64)", "tensor(int32)", "tensor(bool)"})
+FLOATS = frozenset(
+    {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one concrete run showed.
+
+    Attributes:
+        shapes: Tensor name to its shape, for stored tensors, graph inputs and all node outputs.
+        integers: Tensor name to its value, for integer and bool tensors.
+        batch: Size of the first axis of the inputs in this run.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    integers: Mapping[str, NDArray[Any]]
+    batch: int
+
+    def shapes_of(self, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Shapes of some tensors."""
+        return {name: self.shapes[name] for name in names}
+
+
+def ask(
+    graph: onnx.GraphProto, types: Mapping[str, onnx.TypeProto], stored: Container[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Add outputs to `graph`: every node output's shape, and the tensor itself where it may be of integers.
+
+    Returns:
+        The output with the shape of each tensor, and the names of the tensors that are put out themselves.
+    """
+    shape_names: dict[str, str] = {}
+    integer_names: list[str] = []
+    known = {o.name for o in graph.output}
+    for name in [name for node in graph.node for name in node.output if name]:
+        kind = types.get(name)
+        if kind is not None and not kind.HasField("tensor_type"):
+            continue  # a sequence or an optional has no shape
+        shape_names[name] = f"{name}//shape"
+        graph.node.append(helper.make_node("Shape", [name], [shape_names[name]], name=shape_names[name]))
+        if name not in stored and (kind is None or kind.tensor_type.elem_type not in FLOATS):
+            integer_names.append(name)
+    wanted = [*shape_names.values(), *(n for n in integer_names if n not in known)]
+    # Outputs without a type are legal for the runtime, which infers it.
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+    return shape_names, integer_names
+
+
+def inferred_types(structure: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
+    """Types that ONNX's own inference finds; a hint, without which every tensor is asked for."""
+    try:
+        graph = shape_inference.infer_shapes(structure).graph
+    except Exception:
+        graph = structure.graph
+    return {v.name: v.type for v in (*graph.value_info, *graph.input, *graph.output)}

@@ -1,0 +1,75 @@
+"""Public networks, whole: pruned by half, right when checked from outside, and as small as their structure allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import pytest
+
+from models import assert_same, inputs_at, run
+from onnx_dnscp import Plan, prune
+from oracle import set_inputs_to_zero
+from real_networks import light_network, text_networks
+from test_surgery import passes_full_check
+
+RATIO = 0.5
+ROUNDING = 1e-5  # of the largest output; sums of deep networks come in another order
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Shares of params and MACs that may be left once half of the channels are gone."""
+
+    name: str
+    params: float
+    macs: float
+
+    def __str__(self) -> str:
+        return self.name
+
+
+LIGHT = [
+    Expected("bvlc_alexnet", 0.32, 0.32),
+    Expected("densenet121", 0.32, 0.32),
+    Expected("inception_v1", 0.32, 0.32),
+    Expected("inception_v2", 0.32, 0.32),
+    Expected("resnet50", 0.32, 0.32),
+    Expected("shufflenet", 0.32, 0.32),
+    Expected("squeezenet", 0.32, 0.32),
+    Expected("vgg19", 0.32, 0.32),
+    Expected("zfnet512", 0.32, 0.32),
+]
+TEXT = [Expected("det", 0.35, 0.35), Expected("cls", 0.35, 0.35), Expected("rec", 0.6, 0.6)]
+
+
+@pytest.mark.parametrize("expected", LIGHT, ids=str)
+@pytest.mark.usefixtures("quick_latency")
+def test_public_networks_with_random_weights(expected: Expected, tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    onnx.save(light_network(expected.name), path)
+    check_pruning(path, expected, tmp_path, size=224)
+
+
+@pytest.mark.parametrize("expected", TEXT, ids=str)
+@pytest.mark.usefixtures("quick_latency")
+def test_text_recognition_networks_with_trained_weights(
+    expected: Expected, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    assert pytestconfig.cache is not None
+    path = text_networks(pytestconfig.cache.mkdir("networks"))[expected.name]
+    check_pruning(path, expected, tmp_path, size=96)
+
+
+def check_pruning(path: Path, expected: Expected, folder: Path, *, size: int) -> None:
+    """Prune by half without training, and check the saved file against the original and the plan alone."""
+    output, plan_path = folder / "pruned.onnx", folder / "plan.json"
+    report = prune(path, output, plan_out=plan_path, train=False, ratio=RATIO)
+    assert report.after.params <= expected.params * report.before.params
+    assert report.after.macs <= expected.macs * report.before.macs
+    original, pruned = onnx.load(path), onnx.load(output)
+    assert not passes_full_check(original) or passes_full_check(pruned)
+    silenced = set_inputs_to_zero(original, Plan.model_validate_json(plan_path.read_text()))
+    feeds = inputs_at(original, 1, size, seed=1)
+    assert_same(run(pruned, feeds), run(silenced, feeds), tol=ROUNDING)
