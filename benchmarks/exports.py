@@ -30,10 +30,18 @@ def build(network: Network, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
     sized = {"in_size": network.shape[1:]} if network.resizable else {}
     model: torch.nn.Module = get_model(network.name, pretrained=False, **sized).eval()
+    _fit_final_pool(model, network.shape[1])
     for module in model.modules():
         _randomise(module)
     _calibrate(model, example(network, CALIBRATION_BATCH))
     return model
+
+
+def _fit_final_pool(model: torch.nn.Module, size: int) -> None:
+    """Pool over the whole of the last feature map, whose size pytorchcv writes into classifiers, for smaller images."""
+    for name, module in model.named_modules():
+        if name.endswith("final_pool") and isinstance(module, torch.nn.AvgPool2d):
+            module.kernel_size = int(module.kernel_size) * size // model.in_size[0]
 
 
 def example(network: Network, batch: int) -> torch.Tensor:

@@ -21,6 +21,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -36,7 +37,8 @@ from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 
 RATIO = 0.5
-COMPARED = "resnet18 resnet50 mobilenetv2_wd2 densenet121 bn_vgg11 efficientnet_b0 resnext50_32x4d shufflenetv2_w1"
+COMPARED = "resnet18 resnet50 mobilenetv2_wd2 densenet121 vgg11 efficientnet_b0 resnext50_32x4d shufflenetv2_w1"
+IMAGE = 224
 STAGES = ("discover", "select", "plan", "cut")
 MEBIBYTE = 2**20
 
@@ -84,7 +86,7 @@ def compare_command(names: str, rounds: int) -> None:
     torch.set_num_threads(1)
     print("| network | nodes | ours s | Torch-Pruning s | ratio | discover | select | plan | cut |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for network in (n for n in NETWORKS if n.name in names.split()):
+    for network in (replace(n, shape=(3, IMAGE, IMAGE)) for n in NETWORKS if n.name in names.split()):
         model = build(network)
         image = example(network, 1)
         with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from onnx_dnscp.errors import UsageError
@@ -35,13 +36,23 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UsageError: The operating system refuses (no space, no permission).
     """
+    write_chunks(path, (content,))
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """The same for content that comes in pieces.
+
+    Raises:
+        UsageError: The operating system refuses (no space, no permission).
+    """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            for chunk in chunks:
+                file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())

@@ -61,6 +61,18 @@ def _preprocess_options(command: Command) -> Command:
     return command
 
 
+def _node_patterns(command: Command) -> Command:
+    """The options that say which nodes' channels may go."""
+    for option in (
+        click.option("--only", multiple=True, metavar="PATTERN",
+                     help="Prune only channels that nodes of this name read or make (* ? [] match); repeatable."),
+        click.option("--exclude", multiple=True, metavar="PATTERN",
+                     help="Keep every channel that nodes of this name read or make; repeatable."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def _take_preprocess(values: dict[str, Any]) -> Preprocess:
     names = ("scale", "mean", "std", "size", "layout", "channels")
     return _checked(Preprocess, **{name: values.pop(name) for name in names})
@@ -101,10 +113,11 @@ def cli(debug: bool) -> None:
 
 @cli.command("inspect")
 @click.argument("model", type=_PATH)
+@_node_patterns
 @_json_option
-def inspect_command(model: Path, as_json: bool) -> None:
+def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...], as_json: bool) -> None:
     """Show what can be pruned in MODEL, what cannot, and why."""
-    _show(inspect(model), as_json, console.show_inspection)
+    _show(inspect(model, exclude=exclude, only=only), as_json, console.show_inspection)
 
 
 @cli.command("prune")
@@ -119,10 +132,9 @@ def inspect_command(model: Path, as_json: bool) -> None:
 @click.option(
     "--align",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Keep a multiple of this many channels per group; 16 is fast on AVX512, 8 on AVX2.",
+    help="Keep a multiple of this many channels per group [default: up to 16 with --metric macs, else 1].",
 )
+@_node_patterns
 @click.option("--data", type=_PATH, help="Training samples: .npz or a folder of class folders.")
 @click.option("--test-data", type=_PATH, help="Samples for the accuracy in the report.")
 @click.option(

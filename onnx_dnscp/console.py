@@ -138,9 +138,9 @@ def show_inspection(found: Inspection) -> None:
         for entry in found.locked:
             locked.add_row(str(entry.width), _names(entry.tensors), _plain("; ".join(entry.reasons)))
         out.print(locked)
-    total = found.prunable_channels + found.locked_channels
     out.print(
-        f"{found.prunable_channels} of {total} channels prunable, in {len(found.groups)} groups; "
+        f"{found.prunable_convolution_channels} of {found.convolution_channels} convolution channels prunable "
+        f"({found.prunable_channels} units in {len(found.groups)} groups); "
         f"{count(found.params)} params, {count(found.macs)} MACs.",
         soft_wrap=True,
     )

@@ -18,10 +18,13 @@ from onnx_dnscp.runtime import default_opset
 from onnx_dnscp.structure import all_nodes, bodies, constant_tensor, tensor_dtype
 
 ONE_TO_ONE = frozenset(
-    {"Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "QuantizeLinear", "DequantizeLinear"}
+    {"Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
+    | {"QuantizeLinear", "DequantizeLinear"}
 )
 
 
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "DeformConv"})
+CHANNEL_AXIS = 1  # of the activations that convolutions read and make
 _KEPT = 1024  # elements; decoded values of smaller stored tensors are kept
 
 
@@ -152,6 +155,11 @@ class Graph:
     def opset(self) -> int:
         """Version of the default operator set."""
         return default_opset(self.proto)
+
+    @property
+    def convolutions(self) -> tuple[Node, ...]:
+        """Convolutions of every kind."""
+        return tuple(node for node in self.nodes if node.op_type in CONVOLUTIONS)
 
     @cached_property
     def producer(self) -> Mapping[str, Node]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
@@ -29,12 +30,16 @@ class LoadedModel:
         proto: The model with its external data, if any, loaded.
         sha256: Hash of the .onnx file's bytes; plans name their model by it.
         size: Bytes of the .onnx file plus its external data.
+        private: Stored tensors that came out of model-local functions, where a plan cannot name them.
+        inlined: Whether calls of model-local functions were replaced by the functions' nodes.
     """
 
     path: Path
     proto: onnx.ModelProto
     sha256: str
     size: int
+    private: frozenset[str] = frozenset()
+    inlined: bool = False
 
     def __str__(self) -> str:
         """How messages call the model."""
@@ -65,10 +70,30 @@ def load_model(path: str | Path) -> LoadedModel:
         ) from error
     if not proto.graph.node:
         raise ModelError(f"{str(path)!r} holds no graph with nodes; it is not an ONNX network.")
-    size = len(content) + _load_external_data(proto, path)
+    sha256, size = hashlib.sha256(content).hexdigest(), len(content)
+    del content
+    inlined, private = bool(proto.functions), frozenset[str]()
+    if inlined:
+        known = set(_stored_names(proto))
+        proto = _inline_functions(proto, path)
+        private = frozenset(_stored_names(proto)) - known
+    size += _load_external_data(proto, path)
     _check_names(proto.graph, path)
     _check_tensors(proto, path)
-    return LoadedModel(path, proto, hashlib.sha256(content).hexdigest(), size)
+    return LoadedModel(path, proto, sha256, size, private, inlined)
+
+
+def _inline_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """Replace calls of model-local functions by their nodes, because two calls may end with different widths."""
+    try:
+        return onnx.inliner.inline_local_functions(proto)
+    except Exception as error:
+        raise ModelError(f"The model-local functions of {str(path)!r} cannot be inlined: {error}.") from error
+
+
+def _stored_names(proto: onnx.ModelProto) -> Iterator[str]:
+    yield from (tensor.name for tensor in proto.graph.initializer)
+    yield from (node.output[0] for node in proto.graph.node if node.op_type == "Constant")
 
 
 def _load_external_data(proto: onnx.ModelProto, path: Path) -> int:

@@ -23,7 +23,10 @@ class PruneOptions(BaseModel):
     Attributes:
         ratio: Share to remove, 0 <= ratio < 1.
         metric: What the ratio counts: prunable channels, or all params or MACs.
-        align: Kept counts of every group are rounded up to a multiple of this.
+        align: Kept counts of every group are rounded up to a multiple of this; None takes what ONNX Runtime is fast
+            with when the ratio counts MACs, and else 1.
+        exclude: Patterns of node names whose channels stay.
+        only: Patterns of node names whose channels alone may go.
         data: Training samples; None trains on synthetic inputs.
         test_data: Samples for the accuracy in the report; None takes the training samples.
         epochs: Passes over the data while masks move.
@@ -45,7 +48,9 @@ class PruneOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     ratio: float = Field(default=0.5, ge=0, lt=1)
     metric: Metric = "channels"
-    align: int = Field(default=1, ge=1)
+    align: int | None = Field(default=None, ge=1)
+    exclude: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     data: Path | None = None
     test_data: Path | None = None
     epochs: int = Field(default=5, ge=1)

@@ -61,7 +61,8 @@ def constant_tensor(node: onnx.NodeProto) -> TensorProto | None:
     if node.op_type == "Constant":
         for attribute in node.attribute:
             if attribute.name == "value":
-                return attribute.t
+                tensor: TensorProto = attribute.t
+                return tensor
     return None
 
 

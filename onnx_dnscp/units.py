@@ -37,6 +37,11 @@ class Group:
     consumers: tuple[str, ...]
     producers: tuple[str, ...]
 
+    @property
+    def slice(self) -> slice:
+        """Its units in an array of all units."""
+        return slice(self.first, self.first + self.width)
+
 
 @dataclass(frozen=True)
 class Consumer:

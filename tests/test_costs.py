@@ -42,13 +42,16 @@ COUNTED = {
                      "float[6, 3, 1, 1] w1, float[4, 3, 1, 1] wg, float[2, 4, 1, 1] w2", inputs="float[N, 3, 2, 2] x"),
                 18 + 12 + 8, 4 * (18 + 12 + 8)),
     # every one of 2 x 2 places is spread over 3 x 3; 5 outputs in each of 2 groups; the last reads 4 x 4 places
-    "transposed": (case("transposed", "ConvTranspose", "a = Conv(x, w1) b = ConvTranspose<group = 2>(a, wt, bt) y = Conv(b, w2)", (2, 5),
-                        "float[4, 3, 1, 1] w1, float[4, 5, 3, 3] wt, float[10] bt, float[2, 10, 1, 1] w2", inputs="float[N, 3, 2, 2] x"),
+    "transposed": (case("transposed", "ConvTranspose",
+                        "a = Conv(x, w1) b = ConvTranspose<group = 2>(a, wt, bt) y = Conv(b, w2)", (2, 5),
+                        "float[4, 3, 1, 1] w1, float[4, 5, 3, 3] wt, float[10] bt, float[2, 10, 1, 1] w2",
+                        inputs="float[N, 3, 2, 2] x"),
                    12 + 180 + 10 + 20, 4 * (12 + 180) + 16 * 20),
     # either side may be transposed: 7 tokens
-    "fused": (case("fused", "FusedMatMul", "a = com.microsoft.FusedMatMul<transB = 1>(x, w1) t = Transpose<perm = [0, 2, 1]>(a) "
-                   "y = com.microsoft.FusedMatMul<transA = 1>(t, w2)", (4,), "float[4, 5] w1, float[4, 2] w2", inputs="float[N, 7, 5] x",
-                   outputs="float[N, 7, 2] y"),
+    "fused": (case("fused", "FusedMatMul",
+                   "a = com.microsoft.FusedMatMul<transB = 1>(x, w1) t = Transpose<perm = [0, 2, 1]>(a) "
+                   "y = com.microsoft.FusedMatMul<transA = 1>(t, w2)", (4,), "float[4, 5] w1, float[4, 2] w2",
+                   inputs="float[N, 7, 5] x", outputs="float[N, 7, 2] y"),
               20 + 8, 7 * 28),
     # a weight counts once per use, a bias is no product
     "gemm": (case("gemm", "Gemm", "a = Gemm(x, w1, c1) y = Gemm<transB = 1>(a, w2)", (4,),
@@ -114,7 +117,8 @@ def test_costs_of_a_removal_equal_those_of_the_pruned_model(case: Case) -> None:
 
 
 def count_params(model: onnx.ModelProto) -> int:
-    return sum(array.size for array in stored_arrays(model).values() if array.dtype.kind not in "iu" or array.dtype.itemsize < 4)
+    arrays = stored_arrays(model).values()
+    return sum(array.size for array in arrays if array.dtype.kind not in "iu" or array.dtype.itemsize < 4)
 
 
 @pytest.mark.parametrize("case", [c for c in PRUNABLE if "float[N, 3, 6, 6] x" in c.text], ids=str)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from onnx_dnscp.atomic import write_bytes
 from onnx_dnscp.commands.facts import ModelFacts, describe
 from onnx_dnscp.commands.samples import verification_batches
-from onnx_dnscp.commands.saving import output_path, serialize
+from onnx_dnscp.commands.saving import model_file, output_path
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.load import load_model
@@ -55,15 +54,15 @@ def apply(model: str | Path, plan: str | Path | Plan, output: str | Path | None 
     pruned = apply_cuts(loaded.proto, units, plan_cuts(units, removed))
     masked = mask_model(loaded.proto, units, removed)
     checked = verify(pruned, masked, verification_batches(units.graph, units.trace, None))
-    content = serialize(pruned)
-    write_bytes(target, content)
+    file = model_file(pruned, target)
+    file.write(target)
     graph = read_graph(pruned)
     return ApplyReport(
         model=str(loaded.path),
         output=str(target),
         removed_channels=int(removed.sum()),
         before=describe(units.graph, units.trace, loaded.size),
-        after=describe(graph, trace(graph), len(content)),
+        after=describe(graph, trace(graph), file.size),
         max_relative_error=checked.max_relative_error,
         tolerance=checked.tolerance,
     )

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from onnx_dnscp.costs import CostModel
+from onnx_dnscp.discovery.choose import frozen_units
 from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.fields import varying_axes
+from onnx_dnscp.graph import CHANNEL_AXIS
 from onnx_dnscp.load import load_model
-from onnx_dnscp.units import Units
+from onnx_dnscp.units import Group, UnitField, Units
 
 
 class GroupReport(BaseModel):
     """One group of prunable channels.
 
     Attributes:
+        excluded: How many of its channels stay because the user said so.
         params_share: Share of the model's params that only exist because of this group's channels (all but one).
         macs_share: The same for MACs.
     """
 
     id: int
     width: int
+    excluded: int
     consumers: list[str]
     producers: list[str]
     params_share: float
@@ -38,7 +45,14 @@ class LockedReport(BaseModel):
 
 
 class Inspection(BaseModel):
-    """What discovery found in a model file."""
+    """What discovery found in a model file.
+
+    Attributes:
+        prunable_channels: Units of all groups, without those that the user excludes.
+        locked_channels: Channels that weights make or read and that stay, excluded ones included.
+        convolution_channels: Output channels of all convolutions.
+        prunable_convolution_channels: Those of them that can go.
+    """
 
     model: str
     sha256: str
@@ -46,39 +60,65 @@ class Inspection(BaseModel):
     macs: int
     prunable_channels: int
     locked_channels: int
+    convolution_channels: int
+    prunable_convolution_channels: int
     groups: list[GroupReport]
     locked: list[LockedReport]
 
 
-def inspect(model: str | Path) -> Inspection:
+def inspect(model: str | Path, *, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> Inspection:
     """Find what can be pruned in an ONNX file.
 
+    Args:
+        model: The ONNX file.
+        exclude: Patterns of node names whose channels stay.
+        only: Patterns of node names whose channels alone may go.
+
     Raises:
+        UsageError: A pattern matches no node.
         ModelError: The file cannot be read, is invalid or cannot be run.
     """
     loaded = load_model(model)
     units = discover(loaded)
+    frozen = frozen_units(units, exclude, only)
     costs = CostModel(units)
     whole = costs.costs()
+    locked = [LockedReport(width=x.width, tensors=list(x.tensors), reasons=list(x.reasons)) for x in units.locked]
+    locked += [_report_excluded(group, frozen) for group in units.groups if frozen[group.slice].any()]
+    made = [units.fields.get(node.outputs[0], ()) for node in units.graph.convolutions]
     return Inspection(
         model=str(loaded.path),
         sha256=loaded.sha256,
         params=whole.params,
         macs=whole.macs,
-        prunable_channels=units.num_units,
-        locked_channels=sum(locked.width for locked in units.locked),
-        groups=[_report_group(units, costs, i) for i in range(len(units.groups))],
-        locked=[LockedReport(width=x.width, tensors=list(x.tensors), reasons=list(x.reasons)) for x in units.locked],
+        prunable_channels=int((~frozen).sum()),
+        locked_channels=sum(entry.width for entry in locked),
+        convolution_channels=sum(units.trace.shapes[n.outputs[0]][CHANNEL_AXIS] for n in units.graph.convolutions),
+        prunable_convolution_channels=sum(_count_free(fields, frozen) for fields in made),
+        groups=[_report_group(units, costs, i, frozen) for i in range(len(units.groups))],
+        locked=locked,
     )
 
 
-def _report_group(units: Units, costs: CostModel, index: int) -> GroupReport:
+def _report_excluded(group: Group, frozen: NDArray[np.bool_]) -> LockedReport:
+    tensors = list(dict.fromkeys(name for name, _ in group.axes))
+    return LockedReport(width=int(frozen[group.slice].sum()), tensors=tensors, reasons=["excluded by the user"])
+
+
+def _count_free(fields: Sequence[UnitField], frozen: NDArray[np.bool_]) -> int:
+    """Channels of a tensor that are units and not frozen."""
+    stays = np.append(frozen, True)  # FIXED = -1 picks the appended True
+    return sum(int((~stays[field.ravel()]).sum()) for field in fields if varying_axes(field) == (CHANNEL_AXIS,))
+
+
+def _report_group(units: Units, costs: CostModel, index: int, frozen: NDArray[np.bool_]) -> GroupReport:
     group = units.groups[index]
     all_but_one = np.zeros(units.num_units, dtype=bool)
     all_but_one[group.first + 1 : group.first + group.width] = True
     return GroupReport(
         id=group.id,
         width=group.width,
+        excluded=int(frozen[group.slice].sum()),
         consumers=list(group.consumers),
         producers=list(group.producers),
         params_share=costs.removed_ratio(all_but_one, "params"),

@@ -17,9 +17,10 @@ from onnx_dnscp.atomic import write_bytes
 from onnx_dnscp.commands.facts import ModelFacts, describe
 from onnx_dnscp.commands.run_directory import RunDirectory
 from onnx_dnscp.commands.samples import one_call, verification_batches
-from onnx_dnscp.commands.saving import free_path, output_path, serialize
+from onnx_dnscp.commands.saving import ModelFile, free_path, model_file, output_path
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.open import open_dataset, synthetic_dataset
+from onnx_dnscp.discovery.choose import frozen_units
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import UsageError
 from onnx_dnscp.evaluation import class_output, evaluate_model
@@ -139,9 +140,9 @@ def prune(
     tuned, embedded = run.fine_tune(pruned, cuts, mask, listener)
     logger.info("verifying the result against the masked model")
     checked = run.verify(tuned, embedded, mask)
-    content = serialize(tuned)
-    report = run.report(tuned, mask, checked, len(content), accuracy, time.monotonic() - started)
-    run.save(content, plan, report)
+    file = model_file(tuned, run.target)
+    report = run.report(tuned, mask, checked, file.size, accuracy, time.monotonic() - started)
+    run.save(file, plan, report)
     return report
 
 
@@ -182,7 +183,8 @@ class _Run:
         logger.info("discovering channels in %s", loaded.path)
         units = discover(loaded)
         scores = class_output(units.graph, dict(units.trace.shapes))
-        budget = Budget(units, options.metric, options.ratio, align=options.align)
+        frozen = frozen_units(units, options.exclude, options.only)
+        budget = Budget(units, options.metric, options.ratio, align=options.align, frozen=frozen)
         num_classes = scores[1] if scores else None
         dataset, test_data = (
             None if path is None else open_dataset(path, units.graph, options.preprocess, num_classes)
@@ -191,6 +193,13 @@ class _Run:
         run = cls(
             loaded, target, plan_path, directory, units, budget, dataset, test_data, scores, options, loaded.proto
         )
+        if loaded.inlined:
+            run.notes.append("Model-local functions were replaced by their nodes; each call may end with other widths.")
+        if budget.align > 1 and options.align is None:
+            run.notes.append(
+                f"Groups keep multiples of {budget.align} channels, which ONNX Runtime is fast with; --align 1 meets "
+                "the ratio more closely."
+            )
         if dataset is None and options.train:
             run.dataset = synthetic_dataset(units.graph, units.trace.shapes_of(units.graph.inputs), options.seed)
             run.notes.append(
@@ -313,14 +322,14 @@ class _Run:
             notes=self.notes,
         )
 
-    def save(self, content: bytes, plan: Plan, report: PruneReport) -> None:
+    def save(self, file: ModelFile, plan: Plan, report: PruneReport) -> None:
         """Write the model last, so that it never exists without its plan and record."""
         text = plan.model_dump_json(indent=1).encode()
         if self.plan_path is not None:
             write_bytes(self.plan_path, text)
         if self.directory is not None:
             self.directory.finish(self.options, text, self.history, report.model_dump_json(indent=1).encode())
-        write_bytes(self.target, content)
+        file.write(self.target)
 
     def _heard_by(self, listener: Listener) -> Listener:
         if self.directory is None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+from onnx import numpy_helper
 
-from onnx_dnscp.atomic import check_writable
+from onnx_dnscp.atomic import check_writable, write_bytes, write_chunks
 from onnx_dnscp.errors import UsageError
+from onnx_dnscp.structure import copy_structure, is_big, tensor_dtype
 
 MAX_FILE = 2**31 - 1  # bytes; protobuf's limit for one message
+_HEADERS = 64  # bytes at most of what protobuf writes around one tensor's values
 
 
 def output_path(model: Path, output: str | Path | None, *others: Path) -> Path:
@@ -36,12 +41,57 @@ def free_path(path: Path, *taken: Path) -> Path:
     return path
 
 
-def serialize(model: onnx.ModelProto) -> bytes:
-    """The bytes of the file to save.
+@dataclass(frozen=True)
+class ModelFile:
+    """A model on its way to disk: one file, or two where one cannot hold it.
 
-    Raises:
-        UsageError: The result is too large for one ONNX file.
+    Attributes:
+        content: Bytes of the .onnx file.
+        tensors: Tensors whose values go to `<name>.data` beside it, in order; empty if everything fits into one file.
+        size: Bytes of all files.
     """
-    if model.ByteSize() > MAX_FILE:
-        raise UsageError("The pruned model is over 2 GB, which one ONNX file cannot hold; prune more of it.")
-    return bytes(model.SerializeToString(deterministic=True))
+
+    content: bytes
+    tensors: tuple[onnx.TensorProto, ...]
+    size: int
+
+    def write(self, path: Path) -> None:
+        """Write the data first, then the model, each whole or not at all.
+
+        Raises:
+            UsageError: A file cannot be written.
+        """
+        if self.tensors:
+            write_chunks(data_path(path), (_raw(tensor) for tensor in self.tensors))
+        write_bytes(path, self.content)
+
+
+def data_path(path: Path) -> Path:
+    """Where the values of a model go that is too large for one file."""
+    return path.with_name(f"{path.name}.data")
+
+
+def model_file(model: onnx.ModelProto, path: Path, limit: int = MAX_FILE) -> ModelFile:
+    """What to write to `path`: one file, or beyond `limit` bytes the structure and a file with the big tensors."""
+    big = [t for t in model.graph.initializer if is_big(t)]
+    names = {tensor.name for tensor in big}
+    structure = copy_structure(model, lambda name, _: name in names)
+    sizes = [math.prod(tensor.dims) * tensor_dtype(tensor).itemsize for tensor in big]
+    if structure.ByteSize() + sum(sizes) < limit - _HEADERS * len(big):
+        content = bytes(model.SerializeToString(deterministic=True))
+        return ModelFile(content, (), len(content))
+    offset = 0
+    for tensor, size in zip([t for t in structure.graph.initializer if t.name in names], sizes, strict=True):
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", data_path(path).name), ("offset", offset), ("length", size)):
+            tensor.external_data.add(key=key, value=str(value))
+        offset += size
+    content = bytes(structure.SerializeToString(deterministic=True))
+    return ModelFile(content, tuple(big), len(content) + offset)
+
+
+def _raw(tensor: onnx.TensorProto) -> bytes:
+    """A tensor's values as external data files hold them: little-endian, in order."""
+    if tensor.HasField("raw_data"):
+        return bytes(tensor.raw_data)
+    return bytes(numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data)

@@ -25,7 +25,7 @@ def discover(model: LoadedModel) -> Units:
     Raises:
         ModelError: ONNX Runtime cannot load or run the model.
     """
-    graph = read_graph(model.proto)
+    graph = read_graph(model.proto, model.private)
     return discover_units(graph, trace(graph, str(model)))
 
 

@@ -13,6 +13,11 @@ from onnx_dnscp.units import Units
 
 Mask = NDArray[np.bool_]
 
+# Channels per block of ONNX Runtime's convolution kernels: 16 with AVX512, 8 with AVX2, 4 in the plain ones. Counts
+# that are no multiples run slower than the MACs say (`benchmarks/alignment.py`).
+FAST_ALIGNS = (16, 8, 4)
+ALIGN_SLACK = 0.8  # of what aligned counts can reach at most; nearer to it the choice of channels would be forced
+
 
 class Budget:
     """A target ratio in one metric, over the units of one model.
@@ -21,31 +26,49 @@ class Budget:
         units: What discovery found.
         metric: What the ratio counts: prunable channels, or all params or MACs of the model.
         target: Share to remove, 0 <= target < 1.
-        align: Kept counts of groups are multiples of this; the target is then met to within `align` units.
+        align: Kept counts of groups are multiples of this; the target is then met to within `align` units. None takes
+            what the runtime is fast with where MACs are counted, and else 1.
+        frozen: (units,) True for those that stay in any case; by default none.
 
     Raises:
         RequestError: Nothing is prunable, or even the smallest aligned widths are too wide.
     """
 
-    def __init__(self, units: Units, metric: Metric, target: float, *, align: int = 1) -> None:
+    def __init__(
+        self, units: Units, metric: Metric, target: float, *, align: int | None = 1, frozen: Mask | None = None
+    ) -> None:
         self.metric = metric
         self.target = target
-        self._align = align
+        self._frozen = np.zeros(units.num_units, dtype=bool) if frozen is None else frozen
         self._widths = np.array([group.width for group in units.groups], dtype=np.int64)
         self._units = units
         self._costs = CostModel(units)
         if not units.groups:
             raise RequestError(_nothing_prunable(units))
-        no_unit = np.zeros(units.num_units, dtype=bool)
-        reachable = self.ratio(self.fill_groups(no_unit, np.zeros(units.num_units), align=align))
+        if self._frozen.all():
+            raise RequestError("Nothing to prune: --exclude and --only leave no channel; loosen the patterns.")
+        self.align = self._fastest_align() if align is None else align
+        reachable = self._reachable(self.align)
         if target > reachable + 1e-9:
             raise RequestError(
-                f"Ratio {target:g} of {metric} is out of reach: with {align} channel(s) left in every group, at most "
-                f"{np.floor(reachable * 1e4) / 1e4:.4g} can be removed; ask for less or count in another metric."
+                f"Ratio {target:g} of {metric} is out of reach: with {self.align} channel(s) left in every group, at "
+                f"most {np.floor(reachable * 1e4) / 1e4:.4g} can be removed; ask for less or count in another metric."
             )
+
+    def _reachable(self, align: int) -> float:
+        no_unit = np.zeros(self._units.num_units, dtype=bool)
+        return self.ratio(self.fill_groups(no_unit, np.zeros(self._units.num_units), align=align))
+
+    def _fastest_align(self) -> int:
+        """The largest block of the runtime's kernels with which the target is still well in reach."""
+        if self.metric != "macs":
+            return 1
+        return next((a for a in FAST_ALIGNS if self.target <= ALIGN_SLACK * self._reachable(a)), 1)
 
     def ratio(self, mask: Mask) -> float:
         """Pruned share with `mask` (units,), True for the units that stay."""
+        if self.metric == "channels":
+            return float((~mask).sum() / (~self._frozen).sum())
         return self._costs.removed_ratio(~mask, self.metric)
 
     def fill_groups(self, mask: Mask, importance: NDArray[np.float64], *, align: int = 1) -> Mask:
@@ -58,10 +81,10 @@ class Budget:
             importance: (units,) comparable within groups; more is better.
             align: 1 only sees to it that no group is left empty.
         """
-        group, widths = self._units.group_of, self._widths
+        group, widths, mask = self._units.group_of, self._widths, mask | self._frozen
         kept = np.bincount(group, weights=mask, minlength=widths.size).astype(np.int64)
         wanted = np.minimum(-(-np.maximum(kept, 1) // align) * align, widths)
-        order = np.lexsort((-importance, ~mask, group))  # per group: living units first, the best of each kind first
+        order = np.lexsort((-importance, ~mask, ~self._frozen, group))  # per group: frozen, living, best units first
         rank = np.empty_like(order)
         rank[order] = np.arange(order.size) - np.repeat(np.cumsum(widths) - widths, widths)
         return np.asarray(rank < wanted[group])
@@ -79,8 +102,8 @@ class Budget:
 
     def final_mask(self, importance: NDArray[np.float64]) -> Mask:
         """The mask that meets the target to within one unit, or with aligned counts to within `align` units."""
-        mask = self._without_least(importance, self.target, align=self._align)
-        if self._align == 1:
+        mask = self._without_least(importance, self.target, align=self.align)
+        if self.align == 1:
             return mask
         # Rounding moves whole blocks at a time; give back the most important ones that the target can spare.
         sleeping = np.where(mask, -np.inf, importance)
@@ -90,13 +113,13 @@ class Budget:
             own = np.arange(first, first + width)
             asleep = own[~mask[own]]
             trial = mask.copy()
-            trial[asleep[np.argsort(-importance[asleep], kind="stable")][: self._align]] = True
+            trial[asleep[np.argsort(-importance[asleep], kind="stable")][: self.align]] = True
             if self.ratio(trial) >= self.target:
                 mask = trial
         return mask
 
     def _without_least(self, importance: NDArray[np.float64], ratio: float, *, align: int) -> Mask:
-        order = np.argsort(importance, kind="stable")
+        order = np.argsort(np.where(self._frozen, np.inf, importance), kind="stable")
 
         def without(count: int) -> Mask:
             mask = np.ones(order.size, dtype=bool)
@@ -119,7 +142,7 @@ def first_true(limit: int, holds: Callable[[int], bool]) -> int:
 
 
 def _nothing_prunable(units: Units) -> str:
-    convolutions = [n for n in units.graph.nodes if n.op_type == "Conv"]
+    convolutions = units.graph.convolutions
     if not convolutions:
         return "Nothing to prune: the model has no convolution."
     reasons = [reason for locked in units.locked for reason in locked.reasons]

@@ -61,7 +61,7 @@ def _run_body(
         feeds[name] = (np.zeros(shape) if value is None else value).astype(dtype)
         if name not in declared:
             model.graph.input.append(helper.make_tensor_value_info(name, kind.tensor_type.elem_type, shape))
-    names, integer_names = ask(model.graph, types | inferred_types(model), graph.stored)
+    names, integer_names = ask(model.graph, {**types, **inferred_types(model)}, graph.stored)
     session = Session(model, optimize=False)
     integer_names = [n for n in integer_names if session.output_types[n] in INTEGERS]
     seen = session.run(feeds, [*names.values(), *integer_names])

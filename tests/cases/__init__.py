@@ -7,6 +7,7 @@ together are one unit, and units with the same set of weights and axes are one g
 
 from __future__ import annotations
 
+from cases.attention import ATTENTION
 from cases.base import ENDS, Case, case
 from cases.blocks import BLOCKS
 from cases.contrib import CONTRIB
@@ -16,6 +17,7 @@ from cases.expand import EXPANDED
 from cases.heads import HEADS
 from cases.indexing import INDEXING
 from cases.movement import RESHAPES
+from cases.networks import NETWORKS
 from cases.normalisation import NORMALISATIONS
 from cases.padding import PADDING
 from cases.pieces import CONCAT_SPLIT
@@ -52,4 +54,6 @@ CASES: list[Case] = [
     *EXPANDED,
     *INDEXING,
     *RESAMPLING,
+    *NETWORKS,
+    *ATTENTION,
 ]

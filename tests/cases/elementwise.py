@@ -52,7 +52,11 @@ UNARY = [
     between("IsInf", "IsInf", "p = Relu(a) r = Reciprocal(p) n = IsInf(r) b = Cast<to = 1>(n)"),
     between("CastLike", "CastLike", "d = CastLike(a, twice) b = CastLike(d, a)", "double[5] twice"),
     between("Clip-bounds-from-both-ends", "Clip", "c = Clip(a, lo) b = Clip(c, , hi)", "float[] lo, float[] hi"),
-    between("ThresholdedRelu-and-Celu-attributes", "ThresholdedRelu Celu", "t = ThresholdedRelu<alpha = 0.3>(a) b = Celu<alpha = 2.0>(t)"),
+    between(
+        "ThresholdedRelu-and-Celu-attributes",
+        "ThresholdedRelu Celu",
+        "t = ThresholdedRelu<alpha = 0.3>(a) b = Celu<alpha = 2.0>(t)",
+    ),
     between("BitwiseNot", "BitwiseNot", "i = Cast<to = 6>(a) n = BitwiseNot(i) b = Cast<to = 1>(n)", opset=18),
     between("Not", "Not", "g = Greater(a, zero) n = Not(g) b = Cast<to = 1>(n)", "float zero = {0}"),
 ]

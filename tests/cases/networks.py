@@ -86,9 +86,7 @@ _SIZES = "int64 i0 = {0}, int64 i1 = {1}, int64 i2 = {2}, int64 i3 = {3}, int64[
 def _shuffle(x: str, y: str) -> str:
     """A channel shuffle whose targets are computed from the shape, as PyTorch exports it."""
     p = f"{y}_"
-    sizes = "".join(
-        f"{p}g{i} = Gather({p}sh, i{i}) {p}u{i} = Unsqueeze({p}g{i}, first) " for i in range(4)
-    )
+    sizes = "".join(f"{p}g{i} = Gather({p}sh, i{i}) {p}u{i} = Unsqueeze({p}g{i}, first) " for i in range(4))
     return (
         f"{p}sh = Shape({x}) {sizes} {p}c = Div({p}g1, half) {p}h = Unsqueeze({p}c, first) "
         f"{p}t = Concat<axis = 0>({p}u0, two, {p}h, {p}u2, {p}u3) {p}s = Reshape({x}, {p}t) "
@@ -214,4 +212,4 @@ SCALES = [
          "float k = {1.4142135}, float one = {1}, float h = {0.5}", reason="LayerNormalization node 'n'"),
 ]  # fmt: skip
 
-BLOCKS = [*GATES, *SHUFFLES, *JOINS, *SCALES]
+NETWORKS = [*GATES, *SHUFFLES, *JOINS, *SCALES]

@@ -271,7 +271,10 @@ class Builder:
             for op_type, number in (("Mul", entry.factor), ("Div", entry.divisor)):
                 if number != 1:
                     size = self.node(op_type, [size, self.constant(np.array(number, dtype=np.int64))])[0]
-            parts.append(self._unsqueezed(size, [0]))
+            # ONNX Runtime loses the value of an operand `axes` that is no plain initializer, and then the rank of `sizes`.
+            axes = {"axes": [0]} if self.opset < 13 else {}
+            operands = [size] if axes else [size, self.stored(np.array([0]))]
+            parts.append(self.node("Unsqueeze", operands, **axes)[0])
         return self.node("Concat", parts, axis=0)[0]
 
     # The end ---------------------------------------------------------------------------------------------------------
