@@ -12,8 +12,10 @@ kept in the cache folder, so that a second run is fast.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import multiprocessing
 import statistics
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from typing import Any
 
 import click
 from networks import EXPORTS, NETWORKS, QUICK, Network, export_path
+from one_file import send_row
 
 HERE = Path(__file__).parent
 VERDICTS = ("pruned", "barely", "refused", "wrong", "unchecked", "crash", "no export")
@@ -90,25 +93,38 @@ def run_job(job: Job, ratio: float, timeout: int) -> Row:
     """Export if need be, measure, and return a row; whatever goes wrong is in it."""
     row: Row = dict.fromkeys(COLUMNS) | {"network": job.name, "kind": job.kind, "export": job.export, "reason": ""}
     if job.network is not None and not job.path.exists():
-        _run("exports.py", [job.name, str(job.path.parent), "--exports", job.export], timeout)
+        _export(job, timeout)
     if not job.path.exists():
         why = job.path.with_suffix(".txt")
         return row | {"verdict": "no export", "reason": why.read_text() if why.exists() else "the exporter died"}
-    code, text = _run("one_file.py", [str(job.path), "--ratio", str(ratio)], timeout)
-    try:
-        return row | dict(json.loads(text))
-    except ValueError:
-        return row | {"verdict": "crash", "reason": f"process ended with {code}: {text[-300:]}"}
+    return row | _measured(job.path, ratio, timeout)
 
 
-def _run(script: str, arguments: Sequence[str], timeout: int) -> tuple[int | str, str]:
-    """Exit code (or what stopped the process) and what it printed."""
-    command = [sys.executable, "-W", "ignore", str(HERE / script), *arguments]
+def _export(job: Job, timeout: int) -> None:
+    """Let a process of its own write the file, or a text file that says why it cannot."""
+    command = [sys.executable, "-W", "ignore", str(HERE / "exports.py"), job.name, str(job.path.parent)]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run([*command, "--exports", job.export], capture_output=True, timeout=timeout)
+
+
+def _measured(path: Path, ratio: float, timeout: int) -> Row:
+    """What `one_file.py` says, or what became of its process."""
+    context = multiprocessing.get_context("forkserver")  # the server has the package imported; a child dies alone
+    context.set_forkserver_preload(["one_file"])
+    answer, write_end = context.Pipe(duplex=False)
+    process = context.Process(target=send_row, args=(write_end, path, ratio))
+    process.start()
+    write_end.close()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return f"a timeout of {timeout} s", ""
-    return done.returncode, done.stdout or done.stderr
+        if answer.poll(timeout):
+            return dict(answer.recv())
+        return {"verdict": "crash", "reason": f"not done after {timeout} s"}
+    except EOFError:
+        process.join()
+        return {"verdict": "crash", "reason": f"the process ended with {process.exitcode}"}
+    finally:
+        process.kill()
+        process.join()
 
 
 def write(rows: Sequence[Row], stem: str) -> None:

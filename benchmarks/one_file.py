@@ -18,6 +18,7 @@ import json
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -192,12 +193,17 @@ def _difference(actual: Arrays, expected: Arrays) -> float:
     return worst
 
 
+def send_row(answer: Connection, path: Path, ratio: float) -> None:
+    """Send the row of one file as a dictionary; what a process of its own runs."""
+    latency.ROUNDS, latency.SECONDS_PER_RUN = 1, 0.0  # latency is not what is asked here
+    answer.send(asdict(measure(path, ratio)))
+
+
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--ratio", default=0.5, show_default=True)
 def main(model: Path, ratio: float) -> None:
     """Print the row of MODEL as JSON."""
-    latency.ROUNDS, latency.SECONDS_PER_RUN = 1, 0.0  # latency is not what is asked here
     click.echo(json.dumps(asdict(measure(model, ratio))))
 
 

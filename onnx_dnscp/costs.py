@@ -56,6 +56,7 @@ class CostModel:
         axes = _Axes()
         names = [n for n in graph.stored if graph.stored.is_parameter(n)]
         params = [(float(graph.stored.size(n)), [axes.number(f) for f in units.fields.get(n, ())]) for n in names]
+        params.append((float(graph.unseen_params), []))
         macs = []
         for use in _uses(graph):
             shapes = [list(seen.shapes[name]) for name in use.tensors]
@@ -131,6 +132,7 @@ def model_costs(graph: Graph, seen: Trace) -> Costs:
     A weight used twice costs its MACs twice. Products of two activations (attention scores) are not counted.
     """
     params = sum(graph.stored.size(name) for name in graph.stored if graph.stored.is_parameter(name))
+    params += graph.unseen_params
     macs = sum(_count(use, [seen.shapes[name] for name in use.tensors]) for use in _uses(graph))
     return Costs(params=params, macs=round(macs / seen.batch))
 

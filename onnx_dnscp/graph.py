@@ -125,8 +125,11 @@ class StoredTensors(Mapping[str, NDArray[Any]]):
 
     def is_parameter(self, name: str) -> bool:
         """Whether a tensor counts as weights: floats of any precision and narrow integers, not shapes or indices."""
-        dtype = self.dtype(name)
-        return dtype.kind not in "iub" or dtype.itemsize < 4
+        return _is_weight_type(self.dtype(name))
+
+
+def _is_weight_type(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind not in "iub" or dtype.itemsize < 4
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ class Graph:
         inputs: Graph inputs that a caller must feed, initializers excluded.
         outputs: Names of the graph outputs.
         private: Stored tensors that the file keeps where a plan cannot name them (inside a model-local function).
+        unseen_params: Elements of the weights in sub-graphs that cannot be read like the graph around them.
     """
 
     proto: onnx.ModelProto
@@ -150,6 +154,7 @@ class Graph:
     inputs: Mapping[str, onnx.TypeProto]
     outputs: tuple[str, ...]
     private: frozenset[str] = field(default_factory=frozenset)
+    unseen_params: int = 0
 
     @property
     def opset(self) -> int:
@@ -195,7 +200,8 @@ def read_graph(proto: onnx.ModelProto, private: frozenset[str] = frozenset()) ->
     nodes = tuple(reader.read(proto.graph, transparent=True))
     inputs = {i.name: i.type for i in proto.graph.input if i.name not in reader.stored}
     outputs = tuple(o.name for o in proto.graph.output)
-    return Graph(proto, nodes, protos, StoredTensors(reader.stored), inputs, outputs, private)
+    stored = StoredTensors(reader.stored)
+    return Graph(proto, nodes, protos, stored, inputs, outputs, private, reader.unseen_params)
 
 
 class _Reader:
@@ -207,6 +213,7 @@ class _Reader:
 
     def __init__(self, graph: onnx.GraphProto, shared_labels: set[str]) -> None:
         self.stored: dict[str, onnx.TensorProto | NDArray[Any]] = {}
+        self.unseen_params = 0
         self._shared_labels = shared_labels
         self._uses = Counter(_defined_names(graph))
         self._index = 0
@@ -215,6 +222,10 @@ class _Reader:
         """The nodes of a graph and its transparent sub-graphs; an opaque graph's are only counted."""
         if transparent:
             self.stored.update((tensor.name, tensor) for tensor in graph.initializer)
+        else:
+            constants = (tensor for node in graph.node for tensor in [constant_tensor(node)] if tensor is not None)
+            weights = (t for t in (*graph.initializer, *constants) if _is_weight_type(tensor_dtype(t)))
+            self.unseen_params += sum(math.prod(tensor.dims) for tensor in weights)
         for node in graph.node:
             graphs = [(a.name, body) for a in node.attribute for body in _attribute_graphs(a)]
             clear = transparent and all(self._is_clear(body) for _, body in graphs)

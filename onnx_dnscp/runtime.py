@@ -22,6 +22,7 @@ from onnx_dnscp.structure import split_weights
 MAX_OPSET = 21  # newest default-domain opset that onnxruntime 1.19 runs and trains
 MAX_IR_VERSION = 10  # newest IR version that onnxruntime 1.19 reads
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-training", "onnxruntime-training-cpu")
+_HEAVY = 1 << 26  # bytes of weights from which packed copies of them cost more than they speed up a run or two
 _SILENT = 4  # onnxruntime's log level "fatal only": its messages reach the user as our errors
 
 
@@ -134,7 +135,9 @@ class Session:
         if optimize:
             options.add_external_initializers(list(self._weights), list(self._weights.values()))
         else:
-            options.add_session_config_entry("session.disable_prepacking", "1")
+            options.enable_mem_pattern = options.enable_cpu_mem_arena = False  # it runs once or twice
+            if sum(array.nbytes for array in apart.values()) > _HEAVY:
+                options.add_session_config_entry("session.disable_prepacking", "1")
             for name, value in self._weights.items():
                 options.add_initializer(name, value)
         try:

@@ -131,24 +131,43 @@ class Units:
         """(units,) group of each unit."""
         return np.repeat(np.arange(len(self.groups)), [g.width for g in self.groups])
 
-    def axis_keep(self, name: str, axis: int, removed: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-        """Which positions of a tensor's axis stay, or None where no unit lies on it.
 
-        Args:
-            name: Any tensor of the graph.
-            axis: Axis of that tensor.
-            removed: (units,) True for the units that go.
-        """
+class Removal:
+    """What is left of every tensor once some units are gone.
+
+    Args:
+        units: What discovery found.
+        removed: (units,) True for the units that go.
+    """
+
+    def __init__(self, units: Units, removed: NDArray[np.bool_]) -> None:
+        self.units = units
+        self.removed = removed
+        self._stays = ~np.append(removed, False)  # FIXED = -1 picks the appended one
+        self._kept: dict[int, NDArray[np.bool_]] = {}  # by field object; most tensors share theirs
+
+    def axis_keep(self, name: str, axis: int) -> NDArray[np.bool_] | None:
+        """Which positions of a tensor's axis stay, or None where no unit lies on it."""
         keep: NDArray[np.bool_] | None = None
-        for units in self.fields.get(name, ()):
-            if units.shape[axis] > 1:
-                stays = ~np.append(removed, False)[units.reshape(-1)]  # FIXED = -1 picks the appended False
+        for field in self.units.fields.get(name, ()):
+            if field.shape[axis] > 1:
+                stays = self._field_keep(field)
                 keep = stays if keep is None else keep & stays
         return keep
 
-    def shape_after(self, name: str, removed: NDArray[np.bool_]) -> tuple[int, ...]:
-        """Shape of a tensor in the trace once the removed units are gone."""
-        keeps = [self.axis_keep(name, axis, removed) for axis in range(len(self.trace.shapes[name]))]
-        return tuple(
-            size if keep is None else int(keep.sum()) for size, keep in zip(self.trace.shapes[name], keeps, strict=True)
-        )
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor of the trace afterwards."""
+        shape = self.units.trace.shapes[name]
+        axes = {axis for field in self.units.fields.get(name, ()) for axis, size in enumerate(field.shape) if size > 1}
+        if not axes:
+            return shape
+        sizes = list(shape)
+        for axis in axes:
+            keep = self.axis_keep(name, axis)
+            sizes[axis] = shape[axis] if keep is None else int(keep.sum())
+        return tuple(sizes)
+
+    def _field_keep(self, field: UnitField) -> NDArray[np.bool_]:
+        if id(field) not in self._kept:
+            self._kept[id(field)] = self._stays[field.reshape(-1)]
+        return self._kept[id(field)]

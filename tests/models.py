@@ -29,22 +29,38 @@ def filled(text: str, seed: int = 0) -> onnx.ModelProto:
     model = parser.parse_model(text)
     graph = model.graph
     rng = np.random.default_rng(seed)
-    made = {name for node in graph.node for name in node.output}
-    declared = [info for info in graph.value_info if info.name not in made]
-    constants = []
-    for info in declared:
-        graph.value_info.remove(info)
-        tensor = numpy_helper.from_array(_values(info, rng), info.name)
-        if info.name.startswith("const"):
-            constants.append(helper.make_node("Constant", [], [info.name], value=tensor))
-        else:
-            graph.initializer.append(tensor)
-    nodes = [*constants, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    for part in list(all_graphs(graph)):
+        _fill(part, rng)
     if model.ir_version < 4:
         graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, tuple(t.dims)) for t in graph.initializer)
     return model
+
+
+def _fill(graph: onnx.GraphProto, rng: Rng) -> None:
+    made = {name for node in graph.node for name in node.output}
+    constants = 0
+    for info in [info for info in graph.value_info if info.name not in made]:
+        tensor = numpy_helper.from_array(_values(info, rng), info.name)
+        graph.value_info.remove(info)
+        if info.name.startswith("const"):
+            graph.node.insert(constants, helper.make_node("Constant", [], [info.name], value=tensor))
+            constants += 1
+        else:
+            graph.initializer.append(tensor)
+
+
+def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and the bodies of its nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from all_graphs(attribute.g)
+
+
+def all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Every node, those of bodies included."""
+    return [node for graph in all_graphs(model.graph) for node in graph.node]
 
 
 def _values(info: onnx.ValueInfoProto, rng: Rng) -> NDArray[Any]:
@@ -59,7 +75,7 @@ def _values(info: onnx.ValueInfoProto, rng: Rng) -> NDArray[Any]:
 def stored_arrays(model: onnx.ModelProto) -> Arrays:
     """Values of initializers and `Constant` nodes, also of those that keep a plain list."""
     arrays: Arrays = {name: numpy_helper.to_array(tensor) for name, tensor in stored_tensors(model)}
-    for node in model.graph.node:
+    for node in all_nodes(model):
         if node.op_type == "Constant" and node.attribute[0].name == "value_floats":
             arrays[node.output[0]] = np.array(node.attribute[0].floats, dtype=np.float32)
     return arrays
@@ -88,7 +104,7 @@ def inputs_at(model: onnx.ModelProto, batch: int, size: int, seed: int = 0) -> A
             dims = info.type.tensor_type.shape.dim
             shape = [d.dim_value or (batch if axis == 0 else size) for axis, d in enumerate(dims)]
             dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
-            feeds[info.name] = (rng.standard_normal(shape) * 2).astype(dtype)
+            feeds[info.name] = np.asarray(rng.standard_normal(shape) * 2).astype(dtype)
     return feeds
 
 
@@ -114,8 +130,9 @@ def assert_same(actual: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArr
 
 
 def stored_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """(name, tensor) of initializers and of `Constant` nodes, in place."""
-    yield from ((tensor.name, tensor) for tensor in model.graph.initializer)
-    for node in model.graph.node:
+    """(name, tensor) of initializers and of `Constant` nodes, in place, those of bodies included."""
+    for graph in all_graphs(model.graph):
+        yield from ((tensor.name, tensor) for tensor in graph.initializer)
+    for node in all_nodes(model):
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             yield node.output[0], node.attribute[0].t

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from models import copied, stored_tensors
+from models import all_nodes, copied, stored_tensors
 from onnx_dnscp.plan import Plan
 
 
@@ -19,10 +19,11 @@ def set_inputs_to_zero(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     """The original with the plan's input-channel slices set to zero; knows nothing of units."""
     result = copied(model)
     stored = dict(stored_tensors(result))
-    makers = {name: node for node in result.graph.node for name in node.output}
+    nodes = all_nodes(result)
+    makers = {name: node for node in nodes for name in node.output}
     factors = {name: np.ones(numpy_helper.to_array(tensor).shape) for name, tensor in stored.items()}
-    uses = Counter(node.name for node in result.graph.node)
-    for node in result.graph.node:
+    uses = Counter(node.name for node in nodes)
+    for node in nodes:
         first_output = next(name for name in node.output if name)
         consumer = plan.consumers.get(node.name if node.name and uses[node.name] == 1 else first_output)
         if consumer is None:

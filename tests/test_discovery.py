@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper, shape_inference
 
-from models import filled, load
+from models import all_nodes, filled, load
 from onnx_dnscp.discovery.discover import discover, discover_units
 from onnx_dnscp.fields import compact, connected_components, reshape_blocks, reshape_field
 from onnx_dnscp.graph import read_graph
@@ -76,7 +76,7 @@ def test_units_are_numbered_without_gaps_and_read_by_someone(case: Case) -> None
     ]
     read = {int(unit) for consumer in units.consumers for unit in consumer.channel_units}
     assert read - {FIXED} == set(range(units.num_units))
-    labels = {node.name or next(filter(None, node.output)) for node in case.model.graph.node}
+    labels = {node.name or next(filter(None, node.output)) for node in all_nodes(case.model)}
     for group in units.groups:
         assert set(group.consumers) | set(group.producers) <= labels
         assert group.consumers
@@ -162,6 +162,20 @@ def test_channels_read_by_a_sparse_weight_are_locked() -> None:
     units = discover(load(model))
     assert not units.groups
     assert any("sparse tensor 'w2'" in reason for locked in units.locked for reason in locked.reasons)
+
+
+def test_channels_of_a_sparse_depthwise_weight_are_locked() -> None:
+    """It passes channels on and cannot be cut, so another reader of the same channels must not free them."""
+    model = filled(next(case for case in CASES if case.name == "Conv-depthwise-and-another-reader").text)
+    dense = next(tensor for tensor in model.graph.initializer if tensor.name == "wd")
+    values = numpy_helper.to_array(dense)
+    model.graph.initializer.remove(dense)
+    indices = numpy_helper.from_array(np.arange(values.size), "at")
+    sparse = helper.make_sparse_tensor(numpy_helper.from_array(values.ravel(), "wd"), indices, list(values.shape))
+    model.graph.sparse_initializer.append(sparse)
+    units = discover(load(model))
+    assert not units.groups
+    assert any("read by sparse tensor 'wd'" in reason for locked in units.locked for reason in locked.reasons)
 
 
 def test_discovery_does_not_modify_the_model() -> None:

@@ -20,28 +20,41 @@ ROUNDING = 1e-5  # of the largest output; sums of deep networks come in another 
 
 @dataclass(frozen=True)
 class Expected:
-    """Shares of params and MACs that may be left once half of the channels are gone."""
+    """What may be left of a network once half of its channels are gone.
+
+    A chain of convolutions keeps a quarter; layers that read the image or write the classes keep a half.
+
+    Attributes:
+        params: Share of the params.
+        macs: Share of the MACs.
+        size: Of the dynamic axes of the input.
+    """
 
     name: str
     params: float
     macs: float
+    size: int = 224
 
     def __str__(self) -> str:
         return self.name
 
 
 LIGHT = [
-    Expected("bvlc_alexnet", 0.32, 0.32),
-    Expected("densenet121", 0.32, 0.32),
-    Expected("inception_v1", 0.32, 0.32),
-    Expected("inception_v2", 0.32, 0.32),
-    Expected("resnet50", 0.32, 0.32),
-    Expected("shufflenet", 0.32, 0.32),
-    Expected("squeezenet", 0.32, 0.32),
-    Expected("vgg19", 0.32, 0.32),
-    Expected("zfnet512", 0.32, 0.32),
+    Expected("bvlc_alexnet", 0.36, 0.70),  # local response normalisation sees the channels of the first layers
+    Expected("densenet121", 0.30, 0.27),
+    Expected("inception_v1", 0.30, 0.40),
+    Expected("inception_v2", 0.29, 0.28),
+    Expected("resnet50", 0.28, 0.27),
+    Expected("shufflenet", 0.72, 0.66),
+    Expected("squeezenet", 0.37, 0.35),
+    Expected("vgg19", 0.27, 0.27),
+    Expected("zfnet512", 0.35, 0.60),  # again
 ]
-TEXT = [Expected("det", 0.35, 0.35), Expected("cls", 0.35, 0.35), Expected("rec", 0.6, 0.6)]
+TEXT = [
+    Expected("det", 0.28, 0.24, size=96),
+    Expected("cls", 0.30, 0.33, size=48),
+    Expected("rec", 0.40, 0.30, size=48),
+]
 
 
 @pytest.mark.parametrize("expected", LIGHT, ids=str)
@@ -49,7 +62,7 @@ TEXT = [Expected("det", 0.35, 0.35), Expected("cls", 0.35, 0.35), Expected("rec"
 def test_public_networks_with_random_weights(expected: Expected, tmp_path: Path) -> None:
     path = tmp_path / "network.onnx"
     onnx.save(light_network(expected.name), path)
-    check_pruning(path, expected, tmp_path, size=224)
+    check_pruning(path, expected, tmp_path)
 
 
 @pytest.mark.parametrize("expected", TEXT, ids=str)
@@ -59,10 +72,10 @@ def test_text_recognition_networks_with_trained_weights(
 ) -> None:
     assert pytestconfig.cache is not None
     path = text_networks(pytestconfig.cache.mkdir("networks"))[expected.name]
-    check_pruning(path, expected, tmp_path, size=96)
+    check_pruning(path, expected, tmp_path)
 
 
-def check_pruning(path: Path, expected: Expected, folder: Path, *, size: int) -> None:
+def check_pruning(path: Path, expected: Expected, folder: Path) -> None:
     """Prune by half without training, and check the saved file against the original and the plan alone."""
     output, plan_path = folder / "pruned.onnx", folder / "plan.json"
     report = prune(path, output, plan_out=plan_path, train=False, ratio=RATIO)
@@ -71,5 +84,5 @@ def check_pruning(path: Path, expected: Expected, folder: Path, *, size: int) ->
     original, pruned = onnx.load(path), onnx.load(output)
     assert not passes_full_check(original) or passes_full_check(pruned)
     silenced = set_inputs_to_zero(original, Plan.model_validate_json(plan_path.read_text()))
-    feeds = inputs_at(original, 1, size, seed=1)
+    feeds = inputs_at(original, 1, expected.size, seed=1)
     assert_same(run(pruned, feeds), run(silenced, feeds), tol=ROUNDING)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,11 +57,24 @@ def discover_units(graph: Graph, seen: Trace) -> Units:
     consumers = tuple(_consumer(node, read, said, unit_of_id) for node, read in live)
     writers = [(node.label, unit_of_id[ids]) for node, ids in said.writes]
     groups = _describe_groups(groups_of_axes, slices_axes, consumers, writers)
+    seen_fields = _Once(lambda ids: compact(unit_of_id[ids]))
     fields = {
-        name: tuple(f for f in (compact(unit_of_id[ids]) for ids in value.fields) if varying_axes(f))
-        for name, value in said.values.items()
+        name: tuple(f for f in map(seen_fields, value.fields) if varying_axes(f)) for name, value in said.values.items()
     }
     return Units(graph, seen, groups, consumers, _locked_channels(said, roots), slices, fields)
+
+
+class _Once:
+    """A function of arrays that answers once for each array object: most tensors share their fields."""
+
+    def __init__(self, function: Callable[[Ids], Ids]) -> None:
+        self._function = function
+        self._answers: dict[int, Ids] = {}
+
+    def __call__(self, ids: Ids) -> Ids:
+        if id(ids) not in self._answers:
+            self._answers[id(ids)] = self._function(ids)
+        return self._answers[id(ids)]
 
 
 def _rectangular_roots(said: Walk) -> Ids:
@@ -169,7 +184,7 @@ def _number_units(slice_roots: Ids, axis_index: Ids, num_ids: int) -> tuple[Ids,
 def _consumer(node: Node, read: Read, said: Walk, unit_of_id: Ids) -> Consumer:
     """Express a rule's read in units, in the operand's space and in the stored tensor's."""
     some_id = int(read.weight_ids.flat[0])
-    name, axis, first, size = next(slot for slot in said.slots if slot[2] <= some_id < slot[2] + slot[3])
+    name, axis, first, size = said.slots[bisect_right(said.slots, some_id, key=lambda slot: slot[2]) - 1]
     return Consumer(
         node=node.label,
         output=node.result,

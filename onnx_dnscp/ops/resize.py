@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.graph import Node
 from onnx_dnscp.ops.table import RuleTable
-from onnx_dnscp.units import Units
+from onnx_dnscp.units import Removal, Units
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ Edit = SetAttribute | SetOperand
 
 @dataclass(frozen=True)
 class Resize:
-    """One node together with its operands' shapes before and after the removal.
-
-    Attributes:
-        removed: (units,) True for the units that go.
-    """
+    """One node together with its operands' shapes before and after the removal."""
 
     node: Node
-    units: Units
-    removed: NDArray[np.bool_]
+    removal: Removal
+
+    @property
+    def units(self) -> Units:
+        """What discovery found."""
+        return self.removal.units
 
     def before(self, name: str) -> tuple[int, ...]:
         """Traced shape of a tensor."""
@@ -60,11 +60,11 @@ class Resize:
 
     def after(self, name: str) -> tuple[int, ...]:
         """Its shape once the units are gone."""
-        return self.units.shape_after(name, self.removed)
+        return self.removal.shape(name)
 
     def keep(self, name: str, axis: int) -> NDArray[np.bool_]:
         """Which positions of a tensor's axis stay."""
-        keep = self.units.axis_keep(name, axis, self.removed)
+        keep = self.removal.axis_keep(name, axis)
         return np.ones(self.before(name)[axis], dtype=bool) if keep is None else keep
 
     @cached_property
@@ -109,13 +109,14 @@ _TABLE: RuleTable[ResizeRule] = RuleTable("resize")
 resize_rule = _TABLE.register
 
 
-def required_edits(units: Units, removed: NDArray[np.bool_]) -> list[Edit]:
+def required_edits(removal: Removal) -> list[Edit]:
     """Every attribute and integer operand that has to change for this removal."""
     edits: list[Edit] = []
+    units = removal.units
     for node in units.graph.nodes:
         rule = _TABLE.get(node.domain, node.op_type)
         if rule is not None and any(units.fields.get(name) for name in (*node.inputs, *node.outputs)):
-            edits += rule(Resize(node, units, removed))
+            edits += rule(Resize(node, removal))
     return edits
 
 

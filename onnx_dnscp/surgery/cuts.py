@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.ops.resize import Edit, required_edits
-from onnx_dnscp.units import Units
+from onnx_dnscp.units import Removal, Units
 
 Keep = NDArray[np.int64]
 
@@ -52,12 +52,13 @@ def plan_cuts(units: Units, removed: NDArray[np.bool_]) -> Cuts:
     for index, drop, _ in slices.by_axis(removed[slices.unit]):
         name, axis = slices.axes[index]
         keeps[name][axis] = np.delete(np.arange(units.graph.stored.shape(name)[axis]), drop)
+    removal = Removal(units, removed)
     shapes = {}
     for name in units.fields:
-        before, after = units.trace.shapes[name], units.shape_after(name, removed)
+        before, after = units.trace.shapes[name], removal.shape(name)
         if before != after:
             shapes[name] = (before, after)
-    return Cuts(dict(keeps), tuple(required_edits(units, removed)), shapes)
+    return Cuts(dict(keeps), tuple(required_edits(removal)), shapes)
 
 
 def cut_array(array: NDArray[np.generic], keeps: Mapping[int, Keep]) -> NDArray[np.generic]:

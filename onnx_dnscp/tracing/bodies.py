@@ -14,7 +14,7 @@ from onnx_dnscp.errors import ModelError
 from onnx_dnscp.graph import Body, Graph, Node, captured_names
 from onnx_dnscp.runtime import Session
 from onnx_dnscp.structure import bodies
-from onnx_dnscp.tracing.probe import INTEGERS, Trace, ask, inferred_types
+from onnx_dnscp.tracing.probe import INTEGERS, Trace, ask, inferred_types, integers_in
 
 
 def trace_bodies(graph: Graph, seen: Trace, types: Mapping[str, onnx.TypeProto]) -> Trace:
@@ -67,7 +67,7 @@ def _run_body(
     seen = session.run(feeds, [*names.values(), *integer_names])
     traced = {name: tuple(int(d) for d in seen[output]) for name, output in names.items()}
     traced |= {name: value.shape for name, value in feeds.items()}
-    return Trace(traced, {n: seen[n] for n in integer_names}, 1)
+    return Trace(traced, integers_in(feeds) | {n: seen[n] for n in integer_names}, 1)
 
 
 def _body_inputs(

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, shape_inference
@@ -33,6 +34,11 @@ class Trace:
     def shapes_of(self, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """Shapes of some tensors."""
         return {name: self.shapes[name] for name in names}
+
+
+def integers_in(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Those of some arrays that a trace keeps the values of."""
+    return {name: value for name, value in feeds.items() if value.dtype in (np.int64, np.int32, np.bool_)}
 
 
 def ask(

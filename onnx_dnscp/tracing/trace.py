@@ -21,7 +21,7 @@ from onnx_dnscp.graph import Graph, dimensions
 from onnx_dnscp.runtime import Session
 from onnx_dnscp.structure import split_weights
 from onnx_dnscp.tracing.bodies import trace_bodies
-from onnx_dnscp.tracing.probe import FLOATS, INTEGERS, Trace, ask, inferred_types
+from onnx_dnscp.tracing.probe import FLOATS, INTEGERS, Trace, ask, inferred_types, integers_in
 
 TRACE_BATCHES = (2, 1)  # 2 tells a batch axis from a size-1 axis; some "dynamic" graphs only run with 1
 TRACE_SIZES = (64, 224, 32, 640)  # tried in turn for a dynamic axis that is not the batch
@@ -50,7 +50,7 @@ def trace(graph: Graph, what: str = "The model") -> Trace:
         traced |= {name: graph.stored.shape(name) for name in graph.stored} | dict(shapes)
         traced |= {s.values.name: tuple(s.dims) for s in graph.proto.graph.sparse_initializer}
         stored = {n: graph.stored[n] for n in graph.stored if graph.stored.dtype(n).kind in "ib"}
-        result = Trace(traced, stored | {n: seen[n] for n in integer_names}, _batch(shapes))
+        result = Trace(traced, stored | integers_in(feeds) | {n: seen[n] for n in integer_names}, _batch(shapes))
         return trace_bodies(graph, result, types)
     raise failure or ModelError("The model has no inputs to run it with.")
 

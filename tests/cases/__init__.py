@@ -28,6 +28,7 @@ from cases.recurrent import RECURRENT
 from cases.reduction import REDUCTIONS
 from cases.resample import RESAMPLING
 from cases.slices import SLICES
+from cases.subgraphs import SUBGRAPHS
 from cases.transposed import TRANSPOSED
 
 __all__ = ["CASES", "ENDS", "Case", "case"]
@@ -56,4 +57,5 @@ CASES: list[Case] = [
     *RESAMPLING,
     *NETWORKS,
     *ATTENTION,
+    *SUBGRAPHS,
 ]

@@ -57,6 +57,14 @@ ATTENTION = [
          "v = Reshape(v2, stacked) s0 = MatMul(q, k) s = Mul(s0, scale) p = Softmax<axis = -1>(s) o0 = MatMul(p, v) o = Reshape(o0, apart) " + _OUT,
          (2, 5), _ENDS_5 + _THREE + _HEADS + ", int64[3] stacked = {-1, 36, 2}, int64[3] stacked_t = {-1, 2, 36}, int64[4] apart = {-1, 3, 36, 2}",
          inputs=SMALL, outputs="float[N, 36, 2] y", reason=_SINGLE_LOCKS),
+    case("attention-shared-keys", "MatMul Unsqueeze",  # all 3 heads have the same keys and values
+         _IMAGE_5 + "q0 = MatMul(t, wq) k0 = MatMul(t, wk) v0 = MatMul(t, wv) q1 = Reshape(q0, heads) q = Transpose<perm = [0, 2, 1, 3]>(q1) "
+         "k1 = Unsqueeze(k0, one) k = Transpose<perm = [0, 1, 3, 2]>(k1) v = Unsqueeze(v0, one) " + _SCORES + _OUT, (3, 5),
+         _ENDS_5 + ", float[5, 6] wq, float[5, 2] wk, float[5, 2] wv, int64[1] one = {1}" + _HEADS, outputs=_TOKENS, reason=_SINGLE_LOCKS),
+    case("attention-Einsum", "Einsum Reshape", _IMAGE_5 + _PROJECTED +
+         "q = Reshape(q0, heads) k = Reshape(k0, heads) v = Reshape(v0, heads) s0 = Einsum<equation = \"bthd,bshd->bhts\">(q, k) s = Mul(s0, scale) "
+         "p = Softmax<axis = -1>(s) o = Einsum<equation = \"bhts,bshd->bthd\">(p, v) r = Reshape(o, whole) y = MatMul(r, wo)", (3, 5),
+         _ENDS_5 + _THREE + _HEADS, outputs=_TOKENS),
     case("non-local-block", "MatMul Conv Softmax",  # SAGAN: one head, values [5]
          "a = Conv(x, wf) b = Conv(x, wg) c = Conv(x, wh) k = Reshape(a, four) q0 = Reshape(b, four) v = Reshape(c, five) "
          "q = Transpose<perm = [0, 2, 1]>(q0) s0 = MatMul(q, k) p = Softmax<axis = -1>(s0) r = Transpose<perm = [0, 2, 1]>(p) o = MatMul(v, r) "

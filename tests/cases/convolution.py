@@ -67,6 +67,8 @@ CONVOLUTIONS = [
     case("output-from-the-middle", "Conv Relu", "a = Conv(x, w1) r = Relu(a) b = Conv(r, w2) y = Conv(b, w3)", (5,),
          "float[4, 3, 1, 1] w1, float[5, 4, 1, 1] w2, float[2, 5, 1, 1] w3", outputs=MAPS + ", float[N, 4, H, W] r",
          reason="graph output 'r'"),
+    case("Conv-depthwise-and-another-reader", "Conv", "a = Conv(x, w1) b = Conv<group = 4>(a, wd) c = Conv(b, w2) d = Conv(a, w3) y = Add(c, d)",
+         (4,), ENDS + ", float[4, 1, 1, 1] wd, float[2, 4, 1, 1] w3"),
     case("Conv-three-groups-whole", "Conv", "a = Conv(x, w1) b = Conv<group = 3>(a, wg) y = Conv(b, w2)", (3,),
          "float[6, 3, 1, 1] w1, float[9, 2, 1, 1] wg, float[2, 9, 1, 1] w2"),
     case("Conv-three-groups-equal-positions", "Conv", "a = Conv(x, w1) b = Conv<group = 3>(a, wg) y = Conv(b, w2)", (2, 3),

@@ -11,6 +11,10 @@ EXPANDED = [
     between("Expand-baked-count", "Expand", "g = GlobalMaxPool(a) b = Expand(g, s)", "int64[4] s = {1, 4, 5, 5}"),
     between("Expand-by-ones", "Expand", "b = Expand(a, s)", "int64[4] s = {1, 1, 1, 1}"),
     between("Expand-short-target", "Expand GlobalMaxPool", "g = GlobalMaxPool(a) b = Expand(g, s)", "int64[2] s = {3, 5}"),
+    case("Expand-class-token", "Expand Concat Shape Transpose MatMul",
+         "a = Conv(x, w1) f = Flatten<axis = 2>(a) u = Reshape(f, t) v = Transpose<perm = [0, 2, 1]>(u) s = Shape(v) n = Gather(s, zero) e = Concat<axis = 0>(n, one, one) "
+         "k = Expand(token, e) b = Concat<axis = 1>(k, v) y = MatMul(b, wm)", (4,),
+         "float[4, 3, 1, 1] w1, float[1, 1, 4] token, float[4, 2] wm, int64[3] t = {-1, 4, 36}" + NUMBERS, inputs="float[N, 3, 6, 6] x", outputs="float[N, 37, 2] y"),
     case("Expand-adds-an-axis", "Expand Squeeze", "a = Conv(x, w1) e = Expand(a, s) r = Relu(e) b = Squeeze(r, zero) y = Conv(b, w2)", (4,), ENDS + ", int64[5] s = {1, 1, 4, 1, 1}" + NUMBERS),
     case("Expand-one-channel-to-all", "Expand Sigmoid Mul Shape", "a = Conv(x, w1) m = Conv(x, w3) g = Sigmoid(m) s = Shape(a) e = Expand(g, s) b = Mul(a, e) y = Conv(b, w2)", (4,),
          ENDS + ", float[1, 3, 1, 1] w3"),

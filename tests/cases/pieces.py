@@ -44,6 +44,18 @@ CONCAT_SPLIT = [
          "a = Conv(x, w1) l, r = Split<axis = 1>(a, sizes) c = Conv(r, wc) d = Conv(c, wd) e = Add(r, d) "
          "f = Concat<axis = 1>(l, r, e) y = Conv(f, w2)", (3, 3, 5),
          "float[6, 3, 1, 1] w1, float[5, 3, 1, 1] wc, float[3, 5, 1, 1] wd, float[2, 9, 1, 1] w2, int64[2] sizes = {3, 3}"),
+    case("Split-off-one-channel", "Split", "a = Conv(x, w1) l, r = Split<axis = 1>(a, sizes) g = Sigmoid(l) b = Mul(r, g) y = Conv(b, w2)", (5,),
+         "float[6, 3, 1, 1] w1, float[2, 5, 1, 1] w2, int64[2] sizes = {1, 5}", reason="the only channel that Split node 'l' picks"),
+    case("Split-unequal-sizes-from-Shape", "Split Shape",  # c // 3 and the rest
+         "a = Conv(x, w1) s = Shape(a) c = Gather(s, one) h = Div(c, three) k = Sub(c, h) sizes = Concat<axis = 0>(h, k) "
+         "l, r = Split<axis = 1>(a, sizes) yl = Conv(l, w2) yr = Conv(r, w3) y = Add(yl, yr)", (2, 4),
+         "float[6, 3, 1, 1] w1, float[2, 2, 1, 1] w2, float[2, 4, 1, 1] w3, int64[1] one = {1}, int64[1] three = {3}"),
+    case("Split-sizes-from-data", "Split ArgMax", "a = Conv(x, w1) m = GlobalMaxPool(x) p = ArgMax<axis = 1>(m) q = Reshape(p, minus) f = Slice(q, zero, one) k = Add(f, one) e = Sub(four, k) "
+         "sizes = Concat<axis = 0>(k, e) l, r = Split<axis = 1>(a, sizes) b = ReduceSum(l, one) y = Conv(b, w2)", (),
+         "float[4, 3, 1, 1] w1, float[2, 1, 1, 1] w2, int64[1] zero = {0}, int64[1] one = {1}, int64[1] four = {4}, int64[1] minus = {-1}",
+         reason="splits this axis at positions that depend on the data"),
+    case("Split-NHWC", "Split Transpose MatMul", "a = Conv(x, w1) t = Transpose<perm = [0, 2, 3, 1]>(a) l, r = Split<axis = -1>(t, sizes) g = Sigmoid(l) m = Mul(r, g) k = MatMul(m, wm) "
+         "y = Transpose<perm = [0, 3, 1, 2]>(k)", (3,), "float[6, 3, 1, 1] w1, float[3, 2] wm, int64[2] sizes = {3, 3}"),
     case("Split-in-space", "Split", "a = Conv(x, w1) l, r = Split<axis = 2>(a) b = Sub(l, r) y = Conv(b, w2)", (4,), ENDS, inputs=SMALL),
     case("Split-then-Concat-swapped", "Split Concat MaxPool",
          "a = Conv(x, w1) l, r = Split<axis = 1>(a, sizes) p = MaxPool<kernel_shape = [1, 1]>(r) "

@@ -52,6 +52,14 @@ PRODUCTS = [
          inputs="float[N, 6, L] x, float[N, L, 6] z", outputs="float[N, 2, 2] y"),
     case("MatMul-stacks-of-activations", "MatMul Conv",  # (N, 4, H, W) x (N, 4, W, H): channels are stacked matrices
          "a = Conv(x, w1) b = Conv(x, w2) t = Transpose<perm = [0, 1, 3, 2]>(b) m = MatMul(a, t) y = Conv(m, w3)", (4,), BRANCHES),
+    case("MatMul-of-itself", "MatMul Reshape Transpose",  # a Gram matrix: channels are rows and columns, and read twice
+         "a = Conv(x, w1) l = Reshape(a, t4) r = Transpose<perm = [0, 2, 1]>(l) m = MatMul(l, r) n = MatMul(m, w3) "
+         "t = Transpose<perm = [0, 2, 1]>(n) y = MatMul(t, w4)", (4,),
+         "float[4, 3, 1, 1] w1, float[4, 3] w3, float[4, 2] w4, int64[3] t4 = {0, 4, -1}", outputs="float[N, 3, 2] y"),
+    case("MatMul-outer-product", "MatMul Flatten",  # bilinear pooling: 4 rows stay cuttable, 3 columns are folded with them
+         "a = Conv(x, w1) b = Conv(x, w2) l = Reshape(a, t4) r0 = Reshape(b, t3) r = Transpose<perm = [0, 2, 1]>(r0) m = MatMul(l, r) "
+         "f = Flatten(m) y = MatMul(f, w3)", (4,), "float[4, 3, 1, 1] w1, float[3, 3, 1, 1] w2, float[12, 2] w3, int64[3] t4 = {0, 4, -1}, "
+         "int64[3] t3 = {0, 3, -1}", outputs=ROW, reason="Flatten node 'f' folds it into an axis with other channels"),
     case("MatMul-stack-of-an-input", "MatMul Conv", "a = Conv(x, w1) m = MatMul(a, z) y = Conv(m, w2)", (), ENDS,
          inputs=IMAGE + ", float[N, 4, W, 5] z", reason="MatMul node 'm' combines it with graph input 'z'"),
     case("MatMul-vector", "MatMul", "a = MatMul(x, w1) b = MatMul(x, w2) r = MatMul(a, v) t = Unsqueeze(r, last) m = Mul(t, b) y = MatMul(m, w3)", (3, 4),
@@ -102,6 +110,9 @@ EINSUMS = [
     case("Einsum-two-summed-axes", "Einsum Conv",  # the weight reads channels; places in space stay
          'a = Conv(x, w1) r = Relu(a) y = Einsum<equation = "nchw,hco->no">(r, w2)', (4,), "float[4, 3, 1, 1] w1, float[6, 4, 2] w2",
          inputs="float[N, 3, 6, 5] x", outputs=ROW),
+    case("Einsum-implicit-result", "Einsum Transpose",  # in alphabetical order: (4, N)
+         'a = Einsum<equation = "bk,ka">(x, w1) t = Transpose(a) y = Einsum<equation = "bm,mo->bo">(t, w2)', (4,),
+         "float[5, 4] w1, float[4, 2] w2", inputs="float[N, 5] x", outputs=ROW),
     case("Einsum-heads", "Einsum",  # q, k, v (3 heads of 4) as Keras writes them: heads, and channels of all values; the weight reads the longer axis
          'q = Einsum<equation = "abc,chd->abhd">(x, wq) k = Einsum<equation = "abc,chd->abhd">(x, wk) v = Einsum<equation = "abc,chd->abhd">(x, wv) '
          's = Einsum<equation = "aehd,abhd->ahbe">(k, q) p = Softmax<axis = -1>(s) o = Einsum<equation = "ahbe,aehd->abhd">(p, v) '

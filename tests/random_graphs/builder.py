@@ -197,7 +197,8 @@ class Builder:
         is_float = values.dtype.kind == "f"
         if spelling is Spelling.CONSTANT:
             return self.node("Constant", [], value=numpy_helper.from_array(np.asarray(values, order="C")))[0]
-        if spelling is Spelling.LIST and values.ndim == 1 and values.size and self.opset >= 12:
+        is_list = values.ndim == 1 and values.size and values.dtype.kind in "fi"
+        if spelling is Spelling.LIST and is_list and self.opset >= 12:
             key = "value_floats" if is_float else "value_ints"
             return self.node("Constant", [], **{key: values.tolist()})[0]
         if spelling is Spelling.IDENTITY:
@@ -271,7 +272,7 @@ class Builder:
             for op_type, number in (("Mul", entry.factor), ("Div", entry.divisor)):
                 if number != 1:
                     size = self.node(op_type, [size, self.constant(np.array(number, dtype=np.int64))])[0]
-            # ONNX Runtime loses the value of an operand `axes` that is no plain initializer, and then the rank of `sizes`.
+            # ONNX Runtime forgets the rank of `sizes` where this operand is anything but an initializer.
             axes = {"axes": [0]} if self.opset < 13 else {}
             operands = [size] if axes else [size, self.stored(np.array([0]))]
             parts.append(self.node("Unsqueeze", operands, **axes)[0])

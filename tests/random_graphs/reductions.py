@@ -42,7 +42,7 @@ def squeeze_excite(s: Site) -> Made:
             weight = b.weight(out, pooled.channels, 1, 1)
             pooled = b.op("Conv", [pooled, weight, b.weight(out)], lambda n, o=out: (n[0], o, 1, 1))
             pooled = b.op(s.pick("Relu", "Tanh") if out == width else "Sigmoid", [pooled])
-        return b.op("Mul", s.pick([s.x, pooled], [pooled, s.x]))
+        return b.op("Mul", s.pick([s.x, pooled], [pooled, s.x]), np.broadcast_shapes)
     flat = s.pick("Flatten", "Reshape", "Squeeze")
     if flat == "Flatten":
         rows = b.op("Flatten", [pooled], lambda n: n[:2])

@@ -20,6 +20,7 @@ MAX_BLOCKS = 8
 NUM_PICKS = 8
 OPSETS = (17, 13, 11, 9, 8, 7, 10, 12, 14, 15, 16, 18, 19, 20, 21)
 HEADS = ("conv", "pooled gemm", "mean matmul", "flat gemm", "flat reshape", "max conv", "none", "dead")
+MORE = ("conv",) * 6 + ("residual",) * 3  # drawn more often, so that few networks are locked as a whole
 PLAIN = (  # nothing in them needs a channel whole
     "conv", "activation", "residual", "depthwise", "batch_norm", "prelu", "gated", "with_constant", "dropout",
     "cast_and_back", "pool", "join_branches", "squeeze_excite", "resize", "swap_space", "squeeze_and_back",
@@ -133,6 +134,6 @@ def random_graphs(
     return st.builds(
         realise,
         style=styles(tied=tied),
-        blocks=st.lists(blocks_of(kinds or tuple(BLOCKS)), min_size=1, max_size=MAX_BLOCKS),
+        blocks=st.lists(blocks_of(kinds or (*MORE, *BLOCKS)), min_size=1, max_size=MAX_BLOCKS),
         heads=st.lists(blocks_of(heads), min_size=1, max_size=3),
     )
