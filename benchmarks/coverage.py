@@ -32,7 +32,7 @@ from one_file import send_row
 
 HERE = Path(__file__).parent
 VERDICTS = ("pruned", "barely", "refused", "wrong", "unchecked", "crash", "no export")
-MEASURES = ("params_left", "macs_left", "parity_error", "seconds_stages", "seconds_total")
+MEASURES = ("params_left", "params_floor", "macs_left", "parity_error", "seconds_stages", "seconds_total")
 COLUMNS = ("network", "kind", "export", "verdict", "prunable", "channels", "bound", *MEASURES, "reason")
 
 Row = dict[str, Any]

@@ -37,11 +37,12 @@ def build(network: Network, seed: int = 0) -> torch.nn.Module:
     return model
 
 
-def _fit_final_pool(model: torch.nn.Module, size: int) -> None:
+def _fit_final_pool(model: Any, size: int) -> None:
     """Pool over the whole of the last feature map, whose size pytorchcv writes into classifiers, for smaller images."""
     for name, module in model.named_modules():
         if name.endswith("final_pool") and isinstance(module, torch.nn.AvgPool2d):
-            module.kernel_size = int(module.kernel_size) * size // model.in_size[0]
+            kernel: Any = module.kernel_size
+            module.kernel_size = kernel * size // model.in_size[0]
 
 
 def example(network: Network, batch: int) -> torch.Tensor:
@@ -53,6 +54,9 @@ def _randomise(module: torch.nn.Module) -> None:
     """Give what an initialiser leaves at 0 or 1 values of its own; equal tensors would be stored once."""
     values: dict[str, Any] = dict(module.named_parameters(recurse=False))
     with torch.no_grad():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name == "index":  # CondenseNet's selection of channels, which training would set
+                buffer.copy_(torch.randperm(buffer.numel()))
         if "bias" in values:
             values["bias"].normal_(0.0, 0.1)
         if "weight" in values and values["weight"].ndim == 1:  # a scale of a normalisation, or slopes of a PReLU

@@ -157,7 +157,7 @@ def _places(units: Units, use: _Use, axes: _Axes) -> dict[int, list[tuple[int, i
     for tensor, name in enumerate(use.tensors):
         taken: set[int] = set()
         for field in units.fields.get(name, ()):
-            axis = varying_axes(field)[0]
+            axis = varying_axes(field)[-1]
             if axis not in taken:
                 places.setdefault(axes.number(field), []).append((tensor, axis))
                 taken.add(axis)

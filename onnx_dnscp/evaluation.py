@@ -89,7 +89,7 @@ def evaluate_model(
     seen = correct = agreed = 0
     loss, difference = 0.0, 0.0
     for batch in dataset.batches(batch_size, limit):
-        size = len(next(iter(batch.inputs.values())))
+        size = batch.size
         if batch_limit(graph) and size != batch_size:
             break  # a model of fixed batch size cannot take the rest
         outputs = session.run(batch.inputs, taps)

@@ -51,7 +51,7 @@ class Node:
         index: Position among all nodes, those of sub-graphs included (`structure.all_nodes`).
         attributes: Decoded values, tensors as numpy arrays. A Constant's tensor is in the graph's `stored`; sub-graphs
             are in `bodies`.
-        name: The node's own name; empty if it has none or shares it with another node.
+        name: The node's own name; empty if it has none, or shares it with another node or another node's output.
         captured: Names from outside that sub-graphs of this node read.
         bodies: Its sub-graphs, where they can be read like the graph around them.
     """
@@ -195,7 +195,7 @@ class Graph:
 def read_graph(proto: onnx.ModelProto, private: frozenset[str] = frozenset()) -> Graph:
     """Return the view of `proto`; `private` names stored tensors that plans cannot name."""
     protos = tuple(all_nodes(proto.graph))
-    labels = Counter(node.name for node in protos)
+    labels = Counter(label for node in protos for label in {node.name, *node.output})
     reader = _Reader(proto.graph, {name for name, uses in labels.items() if uses > 1})
     nodes = tuple(reader.read(proto.graph, transparent=True))
     inputs = {i.name: i.type for i in proto.graph.input if i.name not in reader.stored}

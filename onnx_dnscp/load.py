@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from onnx_dnscp.errors import ModelError
+from onnx_dnscp.structure import all_graphs
 
 FLOAT_TYPES = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
@@ -32,6 +33,7 @@ class LoadedModel:
         size: Bytes of the .onnx file plus its external data.
         private: Stored tensors that came out of model-local functions, where a plan cannot name them.
         inlined: Whether calls of model-local functions were replaced by the functions' nodes.
+        data_files: Where its external data was read from.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class LoadedModel:
     size: int
     private: frozenset[str] = frozenset()
     inlined: bool = False
+    data_files: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         """How messages call the model."""
@@ -72,19 +75,24 @@ def load_model(path: str | Path) -> LoadedModel:
         raise ModelError(f"{str(path)!r} holds no graph with nodes; it is not an ONNX network.")
     sha256, size = hashlib.sha256(content).hexdigest(), len(content)
     del content
-    inlined, private = bool(proto.functions), frozenset[str]()
-    if inlined:
+    num_functions, private = len(proto.functions), frozenset[str]()
+    if num_functions:
         known = set(_stored_names(proto))
         proto = _inline_functions(proto, path)
         private = frozenset(_stored_names(proto)) - known
-    size += _load_external_data(proto, path)
+    inlined = len(proto.functions) < num_functions
+    data_files = _load_external_data(proto, path)
+    size += sum(file.stat().st_size for file in data_files)
     _check_names(proto.graph, path)
     _check_tensors(proto, path)
-    return LoadedModel(path, proto, sha256, size, private, inlined)
+    return LoadedModel(path, proto, sha256, size, private, inlined, data_files)
 
 
 def _inline_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """Replace calls of model-local functions by their nodes, because two calls may end with different widths."""
+    """Replace calls of model-local functions by their nodes, because two calls may end with different widths.
+
+    Functions of another opset than the model's stay; discovery leaves alone what runs through them.
+    """
     try:
         return onnx.inliner.inline_local_functions(proto)
     except Exception as error:
@@ -92,12 +100,13 @@ def _inline_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 
 
 def _stored_names(proto: onnx.ModelProto) -> Iterator[str]:
-    yield from (tensor.name for tensor in proto.graph.initializer)
-    yield from (node.output[0] for node in proto.graph.node if node.op_type == "Constant")
+    for graph in all_graphs(proto.graph):
+        yield from (tensor.name for tensor in graph.initializer)
+        yield from (node.output[0] for node in graph.node if node.op_type == "Constant")
 
 
-def _load_external_data(proto: onnx.ModelProto, path: Path) -> int:
-    """Load external tensors in place and return their size in bytes."""
+def _load_external_data(proto: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
+    """Load external tensors in place and return the files they were in."""
     folder = path.resolve().parent
     files: set[Path] = set()
     for tensor in _stored_tensors(proto.graph):
@@ -117,12 +126,12 @@ def _load_external_data(proto: onnx.ModelProto, path: Path) -> int:
             )
         files.add(target)
     if not files:
-        return 0
+        return ()
     try:
         load_external_data_for_model(proto, str(folder))
     except Exception as error:  # onnx raises several unrelated classes here
         raise ModelError(f"The external data of {str(path)!r} cannot be read: {error}.") from error
-    return sum(file.stat().st_size for file in files)
+    return tuple(sorted(files))
 
 
 def _stored_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

@@ -125,10 +125,11 @@ def _copy_tensor(tensor: TensorProto, copy: TensorProto, without_values: bool) -
     if not without_values:
         copy.CopyFrom(tensor)
         return
-    copy.name, copy.data_type = tensor.name, tensor.data_type
+    copy.data_type = tensor.data_type
     copy.dims.extend(tensor.dims)
-    if tensor.HasField("doc_string"):
-        copy.doc_string = tensor.doc_string
+    for field in (TensorProto.DESCRIPTOR.fields_by_name[name] for name in ("name", "doc_string")):
+        if tensor.HasField(field.name):
+            _set_value(copy, field, getattr(tensor, field.name))
 
 
 def _copy_fields(source: Any, target: Any, *, skip: str, also_skip: str = "") -> None:
@@ -140,7 +141,20 @@ def _copy_fields(source: Any, target: Any, *, skip: str, also_skip: str = "") ->
         elif hasattr(value, "CopyFrom"):
             getattr(target, field.name).CopyFrom(value)
         else:
-            setattr(target, field.name, value)
+            _set_value(target, field, value)
+
+
+def _set_value(target: Any, field: Any, value: Any) -> None:
+    """Set a field, also to text that is no UTF-8: protobuf reads that from files, but takes it only as files hold it."""
+    if field.type != field.TYPE_STRING or isinstance(value, str):
+        setattr(target, field.name, value)
+        return
+    length, size = len(value), bytearray()
+    while length > 0x7F:
+        size.append(length & 0x7F | 0x80)
+        length >>= 7
+    key = field.number << 3 | 2  # of a field that is preceded by its length; one byte, as all numbers are below 16
+    target.MergeFromString(bytes([key, *size, length]) + value)
 
 
 def _is_repeated(value: Any) -> bool:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_dnscp.fields import on_axis, varying_axes
 from onnx_dnscp.graph import Graph
 from onnx_dnscp.tracing.probe import Trace
 
@@ -55,7 +56,8 @@ class Consumer:
         axis: Axis of the stored tensor that is read.
         channel_units: (input channels of the activation,) unit of each, or FIXED.
         operand_units: Units broadcastable to the operand's shape, or FIXED; the mask multiplies here.
-        stored_units: (size of `axis`,) unit of each slice of the stored tensor, or FIXED.
+        stored_units: (size of `axis`,) unit of each slice of the stored tensor, or FIXED. For a grouped convolution
+            whose groups may lose different channels, (groups * size of `axis`,): the slices of each group's rows.
     """
 
     node: str
@@ -66,6 +68,14 @@ class Consumer:
     channel_units: UnitField
     operand_units: UnitField
     stored_units: UnitField
+
+    def stored_rows(self, shape: tuple[int, ...]) -> UnitField:
+        """`stored_units` as a field that broadcasts to the stored tensor's `shape`."""
+        if self.stored_units.size == shape[self.axis]:
+            return on_axis(self.stored_units, self.axis, len(shape))
+        groups = self.stored_units.reshape(-1, shape[self.axis])
+        rows = np.repeat(groups, shape[0] // len(groups), axis=0)
+        return rows.reshape(*shape[:2], *(1 for _ in shape[2:]))
 
 
 @dataclass(frozen=True)
@@ -83,12 +93,15 @@ class Slices:
 
     Attributes:
         axes: (stored tensor, axis) that `axis_index` counts.
+        sizes: Positions on each of them. Axis 1 of a grouped convolution's weight may count the input channels of all
+            groups, so more than the tensor's size there: each is in the rows of its group only.
         axis_index: Which pair each slice lies on, ascending.
         position: Index along that axis.
         unit: The unit it belongs to.
     """
 
     axes: tuple[tuple[str, int], ...]
+    sizes: tuple[int, ...]
     axis_index: NDArray[np.int64]
     position: NDArray[np.int64]
     unit: NDArray[np.int64]
@@ -110,7 +123,8 @@ class Units:
     """Everything discovery found in one model.
 
     Attributes:
-        fields: Tensor name to its unit fields (FIXED or a unit number), each varying along one axis at most.
+        fields: Tensor name to its unit fields (FIXED or a unit number), each varying along one axis at most; one of a
+            grouped weight may vary along axis 1 differently in each block of rows.
     """
 
     graph: Graph
@@ -150,7 +164,7 @@ class Removal:
         """Which positions of a tensor's axis stay, or None where no unit lies on it."""
         keep: NDArray[np.bool_] | None = None
         for field in self.units.fields.get(name, ()):
-            if field.shape[axis] > 1:
+            if _cut_axis(field) == axis:
                 stays = self._field_keep(field)
                 keep = stays if keep is None else keep & stays
         return keep
@@ -158,7 +172,7 @@ class Removal:
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor of the trace afterwards."""
         shape = self.units.trace.shapes[name]
-        axes = {axis for field in self.units.fields.get(name, ()) for axis, size in enumerate(field.shape) if size > 1}
+        axes = {_cut_axis(field) for field in self.units.fields.get(name, ())}
         if not axes:
             return shape
         sizes = list(shape)
@@ -169,5 +183,11 @@ class Removal:
 
     def _field_keep(self, field: UnitField) -> NDArray[np.bool_]:
         if id(field) not in self._kept:
-            self._kept[id(field)] = self._stays[field.reshape(-1)]
+            first_row = field[0] if len(varying_axes(field)) > 1 else field  # all blocks keep as many as the first
+            self._kept[id(field)] = self._stays[first_row.reshape(-1)]
         return self._kept[id(field)]
+
+
+def _cut_axis(field: UnitField) -> int:
+    """The axis that shrinks; a grouped weight's field varies along its rows too."""
+    return varying_axes(field)[-1]

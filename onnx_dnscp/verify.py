@@ -77,7 +77,7 @@ def verify(pruned: onnx.ModelProto, masked: onnx.ModelProto, batches: Sequence[B
             )
         if not worst_tap or error_ > worst:
             worst, allowed, worst_tap = error_, tolerance, tap
-    return Verification(worst, allowed, sum(len(next(iter(b.inputs.values()))) for b in batches))
+    return Verification(worst, allowed, sum(batch.size for batch in batches))
 
 
 Results = Sequence[NDArray[np.generic]]  # of one tensor, per batch

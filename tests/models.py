@@ -102,7 +102,7 @@ def inputs_at(model: onnx.ModelProto, batch: int, size: int, seed: int = 0) -> A
     for info in model.graph.input:
         if info.name not in stored:
             dims = info.type.tensor_type.shape.dim
-            shape = [d.dim_value or (batch if axis == 0 else size) for axis, d in enumerate(dims)]
+            shape = [d.dim_value if d.dim_value > 0 else size if axis else batch for axis, d in enumerate(dims)]
             dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
             feeds[info.name] = np.asarray(rng.standard_normal(shape) * 2).astype(dtype)
     return feeds

@@ -14,6 +14,9 @@ from onnx import numpy_helper
 from models import all_nodes, copied, stored_tensors
 from onnx_dnscp.plan import Plan
 
+CONVERTING = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
+MOVING = (*CONVERTING, "Reshape", "Transpose", "Unsqueeze")
+
 
 def set_inputs_to_zero(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     """The original with the plan's input-channel slices set to zero; knows nothing of units."""
@@ -22,7 +25,7 @@ def set_inputs_to_zero(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     nodes = all_nodes(result)
     makers = {name: node for node in nodes for name in node.output}
     factors = {name: np.ones(numpy_helper.to_array(tensor).shape) for name, tensor in stored.items()}
-    uses = Counter(node.name for node in nodes)
+    uses = Counter(label for node in nodes for label in {node.name, *node.output})
     for node in nodes:
         first_output = next(name for name in node.output if name)
         consumer = plan.consumers.get(node.name if node.name and uses[node.name] == 1 else first_output)
@@ -98,7 +101,7 @@ def way_to_stored(name: str, makers: dict[str, onnx.NodeProto], stored: dict[str
 
 def leads_to_stored(name: str, makers: dict[str, onnx.NodeProto], stored: dict[str, Any]) -> bool:
     maker = makers.get(name)
-    if maker is not None and maker.op_type in ("Identity", "Cast", "Reshape", "Transpose", "Unsqueeze"):
+    if maker is not None and maker.op_type in MOVING:
         return leads_to_stored(maker.input[0], makers, stored)
     return name in stored
 
@@ -113,7 +116,7 @@ def moved(
         return np.expand_dims(values, tuple(axes))
     if step.op_type == "Reshape":
         return values.reshape(integers(step.input[1], makers, stored))
-    assert step.op_type in ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear"), step.op_type
+    assert step.op_type in CONVERTING, step.op_type
     return values
 
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.inliner
 import pytest
 from cases import CASES, ENDS, Case, case
 from onnx import helper, numpy_helper
 from oracle import set_inputs_to_zero
-
-from models import all_graphs, all_nodes, assert_same, copied, filled, inputs_at, run, stored_arrays, stored_tensors
-from onnx_dnscp import ModelError, Plan, UsageError, apply, inspect, prune
-from onnx_dnscp import cli
-from onnx_dnscp.commands.prune import PruneReport
-from onnx_dnscp.commands.saving import MAX_FILE, data_path, model_file
-from onnx_dnscp.load import load_model
-from onnx_dnscp.runtime import MAX_OPSET, Session, convert_opset
 from test_surgery import ROUNDING, passes_full_check, removals, units_of
 
+from models import all_graphs, assert_same, copied, filled, inputs_at, load, run, stored_arrays
+from onnx_dnscp import Plan, RequestError, UsageError, VerificationError, apply, cli, inspect, prune
+from onnx_dnscp.commands.prune import PruneReport
+from onnx_dnscp.commands.samples import verification_batches
+from onnx_dnscp.commands.saving import MAX_FILE, model_file
+from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.load import load_model
+from onnx_dnscp.plan import make_plan
+from onnx_dnscp.runtime import Session
+from onnx_dnscp.surgery.apply import apply_cuts
+from onnx_dnscp.surgery.cuts import plan_cuts
+from onnx_dnscp.surgery.masked import mask_model
+from onnx_dnscp.surgery.weights import copy_with_weights
+from onnx_dnscp.verify import verify
+
 pytestmark = pytest.mark.usefixtures("quick_latency")
-ONNX_TEXT = "<ir_version: 8, opset_import: [\"\" : 17]>\n"
 
 
 def pruned(model: onnx.ModelProto, folder: Path, *, ratio: float = 0.5) -> tuple[PruneReport, onnx.ModelProto]:
@@ -92,14 +99,33 @@ def test_an_operator_that_is_too_new_is_refused(tmp_path: Path, capfd: pytest.Ca
     assert [p.name for p in tmp_path.iterdir()] == ["in.onnx"]
 
 
-# --- leftovers, names, inputs and outputs ------------------------------------------------------------------------------
+def test_an_operator_without_a_kernel_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The runtime's own words, in one sentence."""
+    body = "a = Conv(x, w1) b = DeformConv(a, w2, offset) y = Conv(b, w3)"
+    weights = "float[4, 3, 1, 1] w1, float[5, 4, 1, 1] w2, float[2, 5, 1, 1] w3, float[1, 2, 6, 6] offset"
+    rare = case("rare", "DeformConv", body, (), weights, inputs="float[1, 3, 6, 6] x", opset=19, ir=9)
+    (tmp_path / "in.onnx").write_bytes(rare.model.SerializeToString())
+    assert cli.run(["inspect", str(tmp_path / "in.onnx")]) == 3
+    out, err = capfd.readouterr()
+    assert not out
+    assert "cannot be loaded by ONNX Runtime" in err.strip().splitlines()[-1]
+    assert "DeformConv" in err.strip().splitlines()[-1]
+
+
+# --- leftovers, names, inputs and outputs -----------------------------------------------------------------------------
 
 
 def test_a_second_network_in_the_file_is_pruned_too(tmp_path: Path) -> None:
     """Two networks that share nothing; one has an idle node, the file an unused weight."""
-    both = case("both", "Conv", "a = Conv(x, w1) idle = Relu(a) y = Conv(a, w2) b = Conv(z, w3) c = Relu(b) q = Conv(c, w4)", (4, 6),
-                ENDS + ", float[6, 5, 3, 3] w3, float[2, 6, 1, 1] w4, float[7] nobody, int64[1] none = {3}",
-                inputs="float[N, 3, H, W] x, float[M, 5, 9, 9] z", outputs="float[N, 2, P, Q] y, float[M, 2, 7, 7] q")  # fmt: skip
+    both = case(
+        "both",
+        "Conv",
+        "a = Conv(x, w1) idle = Relu(a) y = Conv(a, w2) b = Conv(z, w3) c = Relu(b) q = Conv(c, w4)",
+        (4, 6),
+        ENDS + ", float[6, 5, 3, 3] w3, float[2, 6, 1, 1] w4, float[7] nobody, int64[1] none = {3}",
+        inputs="float[N, 3, H, W] x, float[M, 5, 9, 9] z",
+        outputs="float[N, 2, P, Q] y, float[M, 2, 7, 7] q",
+    )
     report, saved = pruned(both.model, tmp_path)
     assert [group.width for group in report.groups] == [4, 6]
     assert sum(group.kept for group in report.groups) == 5
@@ -129,23 +155,32 @@ def test_empty_and_duplicate_node_names(names: tuple[str, str, str], tmp_path: P
 
 def test_scalar_and_integer_inputs(tmp_path: Path) -> None:
     """Inputs without a batch axis, also in the first place."""
-    model = case("s", "Conv", "a = Conv(x, w1) b = Mul(a, scale) c = Gather(table, at) d = Add(b, c) y = Conv(d, w2)", (4,),
-                 ENDS + ", float[9, 4, 1, 1] table", inputs="float scale, int64 at, float[N, 3, H, W] x").model  # fmt: skip
-    model = copied(model)
-    path = tmp_path / "probe.onnx"
-    path.write_bytes(model.SerializeToString())
-    report = prune(path, tmp_path / "out.onnx", train=False)
+    network = case(
+        "scalars",
+        "Conv",
+        "a = Conv(x, w1) b = Mul(a, scale) c = Gather(table, at) d = Add(b, c) y = Conv(d, w2)",
+        (4,),
+        ENDS + ", float[9, 4, 1, 1] table",
+        inputs="float scale, int64 at, float[N, 3, H, W] x",
+    )
+    report, _ = pruned(network.model, tmp_path)
     assert [group.width for group in report.groups] == [4]
 
 
 def test_old_files_list_new_initializers_among_the_inputs(tmp_path: Path) -> None:
     """IR 3: one Reshape target for tensors of different widths must become two, both of them graph inputs."""
-    text = case("old", "Conv", "a = Conv(x, w1) b = Conv(x, w2) g = GlobalAveragePool(a) h = GlobalAveragePool(b) r = Reshape(g, to) "
-                "s = Reshape(h, to) u = MatMul(r, w3) v = MatMul(s, w4) y = Add(u, v)", (4, 4),
-                "float[4, 3, 1, 1] w1, float[4, 3, 1, 1] w2, float[4, 2] w3, float[4, 2] w4, int64[2] to = {0, 4}",
-                opset=8, ir=3, outputs="float[N, 2] y")  # fmt: skip
-    model = filled(text.text)
-    report, saved = pruned(model, tmp_path, ratio=0.5)
+    old = case(
+        "old",
+        "Conv",
+        "a = Conv(x, w1) b = Conv(x, w2) g = GlobalAveragePool(a) h = GlobalAveragePool(b) r = Reshape(g, to) "
+        "s = Reshape(h, to) u = MatMul(r, w3) v = MatMul(s, w4) y = Add(u, v)",
+        (4, 4),
+        "float[4, 3, 1, 1] w1, float[4, 3, 1, 1] w2, float[4, 2] w3, float[4, 2] w4, int64[2] to = {0, 4}",
+        opset=8,
+        ir=3,
+        outputs="float[N, 2] y",
+    )
+    report, saved = pruned(old.model, tmp_path)
     assert [group.width for group in report.groups] == [4, 4]
     names = [tensor.name for tensor in saved.graph.initializer]
     assert {"x", *names} == {info.name for info in saved.graph.input}
@@ -161,7 +196,7 @@ def test_an_initializer_that_a_caller_may_override_is_treated_as_stored(tmp_path
     assert stored_arrays(saved)["w2"].shape == (2, 2, 1, 1)
 
 
-# --- external data -----------------------------------------------------------------------------------------------------
+# --- external data ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -176,7 +211,14 @@ def network() -> onnx.ModelProto:
 def test_external_data_of_every_layout(one_file: bool, folder: str, network: onnx.ModelProto, tmp_path: Path) -> None:
     """One file or one per tensor, beside the model or below; the result is one whole file and the input stays."""
     path = tmp_path / "in.onnx"
-    onnx.save(copied(network), path, save_as_external_data=True, all_tensors_to_one_file=one_file, location="in.data", size_threshold=0)
+    onnx.save(
+        copied(network),
+        path,
+        save_as_external_data=True,
+        all_tensors_to_one_file=one_file,
+        location="in.data",
+        size_threshold=0,
+    )
     if folder:
         (tmp_path / folder).mkdir(parents=True)
         stored = onnx.load(path, load_external_data=False)
@@ -215,6 +257,27 @@ def test_a_model_beyond_the_limit_is_written_as_two_files(limit: int, network: o
     assert_same(run(onnx.load(path), feeds), run(network, feeds), tol=0)
 
 
+def test_pruning_to_two_files_and_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was saved in two files can be pruned again; a second result takes the place of the first."""
+    weights = "float[256, 3, 3, 3] w1, float[256] b1, float[2, 256, 3, 3] w2"
+    network = case("n", "Conv", "a = Conv(x, w1, b1) r = Relu(a) y = Conv(r, w2)", (256,), weights).model
+    (tmp_path / "in.onnx").write_bytes(network.SerializeToString())
+    for module in ("prune", "apply"):
+        monkeypatch.setattr(f"onnx_dnscp.commands.{module}.model_file", partial(model_file, limit=100))
+    report = prune(tmp_path / "in.onnx", tmp_path / "half.onnx", plan_out=tmp_path / "plan.json", train=False)
+    assert report.after.file_bytes == sum((tmp_path / f"half.onnx{end}").stat().st_size for end in ("", ".data"))
+    check_saved(
+        network, onnx.load(tmp_path / "half.onnx"), Plan.model_validate_json((tmp_path / "plan.json").read_text())
+    )
+    apply(tmp_path / "in.onnx", tmp_path / "plan.json", tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx.data").read_bytes() == (tmp_path / "half.onnx.data").read_bytes()
+    with pytest.raises(UsageError, match="is the input itself"):
+        prune(tmp_path / "half.onnx", tmp_path / "half.onnx.data", train=False)
+    for _ in range(2):
+        prune(tmp_path / "half.onnx", tmp_path / "quarter.onnx", train=False)
+        assert [t.dims[0] for t in onnx.load(tmp_path / "quarter.onnx").graph.initializer] == [64, 64, 2]
+
+
 def test_a_model_below_the_limit_is_one_file(network: onnx.ModelProto, tmp_path: Path) -> None:
     file = model_file(network, tmp_path / "small.onnx", limit=MAX_FILE)
     file.write(tmp_path / "small.onnx")
@@ -241,7 +304,9 @@ def test_data_of_the_large_file_is_written_first_and_whole(
 
 
 @pytest.mark.parametrize("output", ["out.onnx", "out.onnx.data", "w.bin"])
-def test_nothing_is_written_over_data_that_the_model_reads(output: str, network: onnx.ModelProto, tmp_path: Path) -> None:
+def test_nothing_is_written_over_data_that_the_model_reads(
+    output: str, network: onnx.ModelProto, tmp_path: Path
+) -> None:
     """Neither the model nor the data file of a large one, nor a plan, may take the place of the input's weights."""
     data = "w.bin" if output == "w.bin" else "out.onnx.data"
     path = tmp_path / "in.onnx"
@@ -255,3 +320,204 @@ def test_nothing_is_written_over_data_that_the_model_reads(output: str, network:
     with pytest.raises(UsageError, match="give another name"):
         apply(path, plan, tmp_path / output)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+# --- model-local functions --------------------------------------------------------------------------------------------
+
+
+FUNCTIONS = """
+<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+net (float[N, 3, H, W] x) => (float[N, 2, P, Q] y)
+<float[4, 3, 1, 1] w1, float[6, 4, 1, 1] w2, float[5, 6, 1, 1] w3, float[2, 5, 1, 1] w4>
+{ a = local.block(x, w1) b = local.block(a, w2) c = local.private(b) y = Conv(c, w4) }
+<domain: "local", opset_import: ["" : 17, "local" : 1]>
+block (i, w) => (o) { t = Conv(i, w) o = local.activation(t) }
+<domain: "local", opset_import: ["" : 17]>
+activation (i) => (o) { half = Constant<value = float {0.5}>() s = Mul(i, half) o = Relu(s) }
+<domain: "local", opset_import: ["" : 17]>
+private (i) => (o) { w = Constant<value = float[5, 6, 1, 1] {WEIGHTS}>() o = Conv(i, w) }
+"""
+
+
+def with_functions() -> onnx.ModelProto:
+    """Two calls of one function that calls another; a third function keeps its own weight."""
+    values = ", ".join(f"{v:.3f}" for v in np.random.default_rng(5).standard_normal(30))
+    return filled(FUNCTIONS.replace("WEIGHTS", values))
+
+
+def test_model_local_functions(tmp_path: Path) -> None:
+    """Each call may end with other widths, so the saved file has nodes instead; a function's own weight stays whole."""
+    model = with_functions()
+    path = tmp_path / "in.onnx"
+    path.write_bytes(model.SerializeToString())
+    found = inspect(path)
+    assert [group.width for group in found.groups] == [4]
+    assert any("stored inside a function" in reason for locked in found.locked for reason in locked.reasons)
+    assert (found.convolution_channels, found.prunable_convolution_channels) == (4 + 6 + 5 + 2, 4)
+    report = prune(path, tmp_path / "out.onnx", plan_out=tmp_path / "plan.json", train=False)
+    assert any("functions were replaced by their nodes" in note for note in report.notes)
+    saved = onnx.load(tmp_path / "out.onnx")
+    assert not saved.functions
+    plan = Plan.model_validate_json((tmp_path / "plan.json").read_text())
+    assert {consumer.weight for consumer in plan.consumers.values()} <= {t.name for t in model.graph.initializer}
+    check_saved(onnx.inliner.inline_local_functions(model), saved, plan)
+    apply(path, tmp_path / "plan.json", tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "out.onnx").read_bytes()
+
+
+def test_functions_with_external_data(tmp_path: Path) -> None:
+    """Weights of the graph lie in another file, while functions are inlined before it is read."""
+    model = with_functions()
+    onnx.save(copied(model), tmp_path / "in.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    prune(tmp_path / "in.onnx", tmp_path / "out.onnx", plan_out=tmp_path / "plan.json", train=False)
+    plan = Plan.model_validate_json((tmp_path / "plan.json").read_text())
+    check_saved(onnx.inliner.inline_local_functions(model), onnx.load(tmp_path / "out.onnx"), plan)
+
+
+def test_functions_without_a_removal(tmp_path: Path) -> None:
+    """A ratio of 0 still gives a right file."""
+    model = with_functions()
+    (tmp_path / "in.onnx").write_bytes(model.SerializeToString())
+    prune(tmp_path / "in.onnx", tmp_path / "out.onnx", train=False, ratio=0)
+    feeds = inputs_at(model, 2, 7)
+    assert_same(run(onnx.load(tmp_path / "out.onnx"), feeds), run(model, feeds), tol=ROUNDING)
+
+
+def test_a_weight_in_a_branch_of_a_function_is_private_too(tmp_path: Path) -> None:
+    """The plan could not name it, however deep it lies."""
+    model = filled("""
+        <ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+        net (float[N, 3, H, W] x, bool flag) => (float[N, 2, P, Q] y)
+        <float[4, 3, 1, 1] w1> { a = Conv(x, w1) y = local.either(a, flag) }
+        <domain: "local", opset_import: ["" : 17]>
+        either (i, f) => (o) {
+          o = If(f)<then_branch = yes () => (float[N, 2, H, W] t)
+                    { w = Constant<value = float[2, 4, 1, 1] {1, 2, 3, 4, 5, 6, 7, 8}>() t = Conv(i, w) },
+                    else_branch = no () => (float[N, 2, H, W] e)
+                    { v = Constant<value = float[2, 4, 1, 1] {8, 7, 6, 5, 4, 3, 2, 1}>() e = Conv(i, v) }> }""")
+    (tmp_path / "in.onnx").write_bytes(model.SerializeToString())
+    found = inspect(tmp_path / "in.onnx")
+    assert not found.groups
+    assert any("stored inside a function" in reason for locked in found.locked for reason in locked.reasons)
+
+
+def test_a_function_of_another_opset_stays_whole(tmp_path: Path) -> None:
+    """It cannot be inlined; the channels that it reads stay, the others go, and the file keeps the function."""
+    model = filled("""
+        <ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+        net (float[N, 3, H, W] x) => (float[N, 2, P, Q] y)
+        <float[4, 3, 1, 1] w1, float[6, 4, 1, 1] w2, float[2, 6, 1, 1] w3>
+        { a = Conv(x, w1) b = local.old(a) c = Conv(b, w2) y = Conv(c, w3) }
+        <domain: "local", opset_import: ["" : 16]> old (i) => (o) { o = Relu(i) }""")
+    report, saved = pruned(model, tmp_path)
+    assert [group.width for group in report.groups] == [6]
+    assert len(saved.functions) == 1
+    assert not any("functions were replaced" in note for note in report.notes)
+    locked = inspect(tmp_path / "in.onnx").locked
+    assert any("operator old of domain 'local'" in reason for entry in locked for reason in entry.reasons)
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+BRANCHED = [
+    chosen for chosen in CASES if "bool flag" in chosen.text and "{1}" not in chosen.text.split("bool flag")[1][:8]
+]
+
+
+@pytest.mark.parametrize("flag", [False, True])
+@pytest.mark.parametrize("chosen", BRANCHED, ids=str)
+def test_whichever_branch_runs_it_is_right(chosen: Case, flag: bool) -> None:
+    """Discovery runs one of them; the other is checked here as well, against the plan alone."""
+    units = units_of(chosen)
+    for removed in removals(units):
+        after = apply_cuts(chosen.model, units, plan_cuts(units, removed))
+        silenced = set_inputs_to_zero(chosen.model, make_plan(units, removed, "0"))
+        feeds = inputs_at(chosen.model, 2, 9) | {"flag": np.array(flag)}
+        assert_same(run(after, feeds), run(silenced, feeds), tol=ROUNDING)
+
+
+@pytest.mark.parametrize("name", ["If-convolution-pairs", "Loop-convolution-pair", "Scan-convolution-pair"])
+def test_networks_with_bodies_go_through_the_whole_command(name: str, tmp_path: Path) -> None:
+    report, _ = pruned(next(chosen for chosen in CASES if chosen.name == name).model, tmp_path, ratio=0.4)
+    assert report.ratio >= 0.4
+
+
+def test_both_branches_are_verified_before_saving() -> None:
+    """A mistake in the branch that a flag of 0 does not take is caught, without data."""
+    chosen = next(chosen for chosen in CASES if chosen.name == "If-convolution-pairs")
+    units = units_of(chosen)
+    removed = next(removals(units))
+    after = apply_cuts(chosen.model, units, plan_cuts(units, removed))
+    batches = verification_batches(units.graph, units.trace, None)
+    masked = mask_model(chosen.model, units, removed)
+    verify(after, masked, batches)
+    for weight in ("wt", "we"):
+        values = stored_arrays(after)[weight]
+        with pytest.raises(VerificationError):
+            verify(copy_with_weights(after, {weight: values * 1.01}), masked, batches)
+
+
+@pytest.mark.parametrize("name", ["p", "y", "s", ""])
+def test_a_name_that_nodes_inside_and_outside_share(name: str, tmp_path: Path) -> None:
+    """Node names repeat across graphs in real files; the plan then goes by outputs."""
+    model = copied(next(chosen for chosen in CASES if chosen.name == "If-convolution-pairs").model)
+    for graph in all_graphs(model.graph):
+        for node in graph.node[-1:]:
+            node.name = name
+    pruned(model, tmp_path)
+
+
+@pytest.mark.needs_training
+@pytest.mark.parametrize("name", ["If-convolution-pairs", "Loop-convolution-pair"])
+def test_weights_in_bodies_are_not_trained(name: str, tmp_path: Path) -> None:
+    """The runtime has no gradient through a sub-graph; the refusal names the node and the way out."""
+    model = next(chosen for chosen in CASES if chosen.name == name).model
+    (tmp_path / "in.onnx").write_bytes(filled_flag(model).SerializeToString())
+    with pytest.raises(RequestError, match=r"Node '\w' lies in the sub-graph of .*; prune with --no-train"):
+        prune(tmp_path / "in.onnx", tmp_path / "out.onnx", epochs=1)
+
+
+def filled_flag(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its flag stored: samples have a batch axis, a flag has none."""
+    result = copied(model)
+    for info in [info for info in result.graph.input if info.name == "flag"]:
+        result.graph.input.remove(info)
+        result.graph.initializer.append(numpy_helper.from_array(np.array(True), "flag"))
+    return result
+
+
+def test_declared_shapes_inside_bodies_follow() -> None:
+    """5 channels minus one in the value_info and the result of a branch."""
+    chosen = next(chosen for chosen in CASES if chosen.name == "If-constants-in-branches")
+    units = units_of(chosen)
+    removed = np.zeros(units.num_units, dtype=bool)
+    removed[[group.first for group in units.groups]] = True
+    after = apply_cuts(chosen.model, units, plan_cuts(units, removed))
+    declared = {
+        info.name: info.type.tensor_type.shape.dim[1].dim_value
+        for graph in all_graphs(after.graph)
+        for info in (*graph.value_info, *graph.output)
+    }
+    assert declared == {"p": 4, "t": 5, "e": 5, "y": 2}
+
+
+def test_a_weight_of_a_body_that_hides_an_outer_one_is_left_alone() -> None:
+    """Both are called w2; the body is opaque, and surgery must cut the outer tensor only."""
+    model = filled("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 3, H, W] x, bool flag) => (float[N, 2, H, W] y)
+        <float[4, 3, 1, 1] w1, float[2, 4, 1, 1] w2>
+        { a = Conv(x, w1) b = Conv(a, w2)
+          s = If(flag)<then_branch = yes () => (float[N, 2, H, W] t) <float[2, 3, 1, 1] w2> { t = Conv(x, w2) },
+                       else_branch = no () => (float[N, 2, H, W] e) <float[2, 3, 1, 1] w3> { e = Conv(x, w3) }>
+          y = Add(b, s) }""")
+    units = discover(load(model))
+    assert [group.width for group in units.groups] == [4]
+    removed = np.array([True, False, True, False])
+    after = apply_cuts(model, units, plan_cuts(units, removed))
+    shapes = [tuple(t.dims) for graph in all_graphs(after.graph) for t in graph.initializer if t.name == "w2"]
+    assert shapes == [(2, 2, 1, 1), (2, 3, 1, 1)]
+    masked = mask_model(model, units, removed)
+    for flag in (False, True):
+        feeds = inputs_at(model, 2, 9) | {"flag": np.array(flag)}
+        assert_same(run(after, feeds), run(masked, feeds), tol=ROUNDING)

@@ -47,7 +47,7 @@ def apply(model: str | Path, plan: str | Path | Plan, output: str | Path | None 
         VerificationError: The result does not compute what the masked model computes; nothing is saved.
     """
     loaded = load_model(model)
-    target = output_path(loaded.path, output, *([] if isinstance(plan, Plan) else [Path(plan)]))
+    target = output_path(loaded.path, output, *loaded.data_files, *([] if isinstance(plan, Plan) else [Path(plan)]))
     parsed = plan if isinstance(plan, Plan) else read_plan(plan)
     units = discover(loaded)
     removed = removed_units(parsed, units, loaded.sha256)

@@ -17,7 +17,7 @@ from onnx_dnscp.atomic import write_bytes
 from onnx_dnscp.commands.facts import ModelFacts, describe
 from onnx_dnscp.commands.run_directory import RunDirectory
 from onnx_dnscp.commands.samples import one_call, verification_batches
-from onnx_dnscp.commands.saving import ModelFile, free_path, model_file, output_path
+from onnx_dnscp.commands.saving import ModelFile, data_path, free_path, model_file, output_path
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.open import open_dataset, synthetic_dataset
 from onnx_dnscp.discovery.choose import frozen_units
@@ -176,9 +176,10 @@ class _Run:
     ) -> _Run:
         """Load, discover and check everything that can be checked before any long work."""
         loaded = load_model(model)
-        read = [loaded.path, *(path for path in (options.data, options.test_data) if path is not None)]
+        read = [loaded.path, *loaded.data_files]
+        read += [path for path in (options.data, options.test_data) if path is not None]
         target = output_path(loaded.path, output, *read)
-        plan_path = None if plan_out is None else free_path(Path(plan_out), target, *read)
+        plan_path = None if plan_out is None else free_path(Path(plan_out), target, data_path(target), *read)
         directory = None if run_dir is None else RunDirectory(Path(run_dir))
         logger.info("discovering channels in %s", loaded.path)
         units = discover(loaded)

@@ -21,9 +21,15 @@ def output_path(model: Path, output: str | Path | None, *others: Path) -> Path:
     """The model file to write, checked: `<stem>.pruned.onnx` beside the model unless given.
 
     Raises:
-        UsageError: It is the model or one of the `others` that the command reads, or cannot be written.
+        UsageError: It, or the data file of a large model beside it, is the model or one of the `others` that the
+            command reads, or it cannot be written.
     """
     path = model.with_name(f"{model.stem}.pruned.onnx") if output is None else Path(output)
+    if data_path(path).resolve() in [other.resolve() for other in (model, *others)]:
+        raise UsageError(
+            f"The output {str(path)!r} keeps its weights in {str(data_path(path))!r} when it is large, and that is an "
+            "input; give another name."
+        )
     return free_path(path, model, *others)
 
 

@@ -20,3 +20,8 @@ class Batch:
 
     inputs: Mapping[str, NDArray[Any]]
     labels: NDArray[Any] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of samples; inputs without axes hold none."""
+        return next((len(value) for value in self.inputs.values() if value.ndim), 1)

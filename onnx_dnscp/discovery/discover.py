@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.discovery.walk import Walk, walk
+from onnx_dnscp.discovery.blocks import balancing_unions
+from onnx_dnscp.discovery.walk import Slot, Walk, walk
 from onnx_dnscp.fields import IdField, axis_rows, compact, connected_components, varying_axes
 from onnx_dnscp.graph import Graph, Node, read_graph
 from onnx_dnscp.load import LoadedModel
@@ -35,13 +36,10 @@ def discover_units(graph: Graph, seen: Trace) -> Units:
     """The same from a graph and its trace."""
     said = walk(graph, seen)
     roots = _rectangular_roots(said)
-    slices_axes, axis_index, position, slice_ids = _stored_slices(said)
-    locked = _locked_roots(said, roots)
-    read_roots = _roots_of([read.channel_ids for _, read in said.reads], roots)
-    prunable = np.zeros(said.num_ids, dtype=bool)
-    prunable[read_roots] = True
-    prunable[np.flatnonzero(locked)] = False
+    prunable = _prunable_roots(said, roots)
     _lock_whole_axes(said, roots, prunable)
+    said.slots = [_without_blocks(slot, graph, np.where(prunable[roots], roots, FIXED)) for slot in said.slots]
+    slices_axes, axis_index, position, slice_ids = _stored_slices(said)
 
     slice_roots = roots[slice_ids]
     inside = prunable[slice_roots]
@@ -52,7 +50,8 @@ def discover_units(graph: Graph, seen: Trace) -> Units:
         said.num_ids,
     )
     unit_of_id = unit_of_root[roots]
-    slices = Slices(slices_axes, axis_index[inside], position[inside], unit_of_root[slice_roots[inside]])
+    sizes = tuple(size for *_, size in said.slots)
+    slices = Slices(slices_axes, sizes, axis_index[inside], position[inside], unit_of_root[slice_roots[inside]])
     live = [(node, read) for node, read in said.reads if (unit_of_id[read.channel_ids] != FIXED).any()]
     consumers = tuple(_consumer(node, read, said, unit_of_id) for node, read in live)
     writers = [(node.label, unit_of_id[ids]) for node, ids in said.writes]
@@ -81,13 +80,17 @@ def _rectangular_roots(said: Walk) -> Ids:
     """Roots of all ids, after uniting what a cut of whole slices could not separate.
 
     Removing positions must leave every tensor a box. A field that varies along several axes (a Reshape that
-    splits the channels into groups) is made to vary along its longest axis only, the first of equals.
+    splits the channels into groups) is made to vary along its longest axis only, the first of equals. The groups of a
+    convolution must keep equal counts; its weight alone may be cut differently in each block of rows.
     """
     pairs = list(said.unions)
-    boxes = [ids for value in said.values.values() for ids in value.fields if len(varying_axes(ids)) > 1]
+    in_blocks = {id(ids) for ids in said.in_blocks}
+    fields = {id(f): f for value in said.values.values() for f in value.fields if id(f) not in in_blocks}
+    boxes = [ids for ids in fields.values() if len(varying_axes(ids)) > 1]
     while True:
         roots = connected_components(said.num_ids, pairs)
         more = [pair for ids in boxes for pair in _flatten_box(roots[ids])]
+        more = more or balancing_unions(said.balanced, roots, ~_prunable_roots(said, roots))
         if not more:
             return roots
         pairs += more
@@ -100,6 +103,14 @@ def _flatten_box(field: IdField) -> list[tuple[IdField, IdField]]:
         return []
     rows = axis_rows(field, max(axes, key=lambda axis: (field.shape[axis], -axis)))
     return [(rows[:, :1], rows)]
+
+
+def _without_blocks(slot: Slot, graph: Graph, units: Ids) -> Slot:
+    """The slot of a grouped weight's axis as a plain one, if all groups lose the same positions after all."""
+    name, axis, first, size = slot
+    stored = graph.stored.shape(name)[axis]
+    rows = units[first : first + size].reshape(-1, stored)
+    return (name, axis, first, stored) if (rows == rows[:1]).all() else slot
 
 
 def _stored_slices(said: Walk) -> tuple[tuple[tuple[str, int], ...], Ids, Ids, Ids]:
@@ -130,10 +141,12 @@ def _roots_of(id_arrays: list[IdField], roots: Ids) -> Ids:
     return roots[np.concatenate([ids.ravel() for ids in id_arrays])] if id_arrays else roots[:0]
 
 
-def _locked_roots(said: Walk, roots: Ids) -> NDArray[np.bool_]:
-    locked = np.zeros(said.num_ids, dtype=bool)
-    locked[_roots_of([ids for ids, _ in said.locks], roots)] = True
-    return locked
+def _prunable_roots(said: Walk, roots: Ids) -> NDArray[np.bool_]:
+    """(ids,) True for the roots that some weight reads and nothing locks."""
+    prunable = np.zeros(said.num_ids, dtype=bool)
+    prunable[_roots_of([read.channel_ids for _, read in said.reads], roots)] = True
+    prunable[_roots_of([ids for ids, _ in said.locks], roots)] = False
+    return prunable
 
 
 def _lock_whole_axes(said: Walk, roots: Ids, prunable: NDArray[np.bool_]) -> None:

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import onnx_dnscp.ops  # noqa: F401  (importing registers the rules)
+from onnx_dnscp.discovery.blocks import grouped_weights
 from onnx_dnscp.discovery.zeros import not_silenced
 from onnx_dnscp.fields import IdField, on_axis, varying_axes
 from onnx_dnscp.graph import Graph, Node
 from onnx_dnscp.ops.registry import MAKES_IDS, Flow, Op, Read, Refusal, Value, integer_data_operands, rule_for
 from onnx_dnscp.tracing.probe import Trace
 
+_BRANCHING = frozenset({"If", "Loop", "Scan"})  # a size may decide what they do, and the trace shows one size
 MAX_LOOKED_AT = 1 << 16  # elements of a stored operand whose values a rule may want (scales, zero points, indices)
+
+
+Slot = tuple[str, int, int, int]
 
 
 @dataclass
@@ -27,8 +32,10 @@ class Walk:
         reads: Consumers with their node.
         writes: Output-channel ids of weights with their node.
         locks: Ids that stay, with the reason.
-        slots: Per stored tensor and axis: (tensor, axis, first id, size). Ids outside are virtual.
+        slots: Per stored tensor and axis: (tensor, axis, first id, positions). Ids outside are virtual.
         num_ids: Ids handed out.
+        balanced: Id arrays whose rows must lose equally many.
+        in_blocks: Fields of grouped weights, by object: they vary along two axes and are cut block by block.
     """
 
     values: dict[str, Value] = field(default_factory=dict)
@@ -36,8 +43,10 @@ class Walk:
     reads: list[tuple[Node, Read]] = field(default_factory=list)
     writes: list[tuple[Node, IdField]] = field(default_factory=list)
     locks: list[tuple[IdField, str]] = field(default_factory=list)
-    slots: list[tuple[str, int, int, int]] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
     num_ids: int = 0
+    balanced: list[IdField] = field(default_factory=list)
+    in_blocks: list[IdField] = field(default_factory=list)
 
     def fresh(self, shape: tuple[int, ...]) -> IdField:
         """New ids in an array of `shape`."""
@@ -53,8 +62,9 @@ def walk(graph: Graph, trace: Trace) -> Walk:
     for name in graph.inputs:
         state.values[name] = Value(name, trace.shapes[name], reason=f"graph input {name!r}")
     data = _integer_data(graph)
+    blocks = grouped_weights(graph)
     for name in graph.stored:
-        state.values[name] = _stored_value(state, graph, name, name in data)
+        state.values[name] = _stored_value(state, graph, name, name in data, blocks.get(name, 1))
     for sparse in graph.proto.graph.sparse_initializer:
         name = sparse.values.name
         state.values[name] = Value(name, trace.shapes[name], reason=f"sparse tensor {name!r}", constant=True)
@@ -83,18 +93,28 @@ def _integer_data(graph: Graph) -> set[str]:
     return {n for n in found if all(operand in integer_data_operands(node) for node, operand in graph.readers[n])}
 
 
-def _stored_value(state: Walk, graph: Graph, name: str, is_data: bool) -> Value:
-    """A stored tensor starts with fresh ids on every axis; shapes and indices carry none."""
+def _stored_value(state: Walk, graph: Graph, name: str, is_data: bool, groups: int) -> Value:
+    """A stored tensor starts with fresh ids on every axis; shapes and indices carry none.
+
+    The weight of a grouped convolution has the input channels of all groups on axis 1, each in the rows of its group.
+    """
     shape = graph.stored.shape(name)
     if name in graph.private:
         return Value(name, shape, reason=f"{name!r}, stored inside a function", constant=True, known=True)
     fields = []
     if is_data or graph.stored.is_parameter(name):
         for axis, size in enumerate(shape):
-            if size > 1:
-                ids = state.fresh((size,))
-                state.slots.append((name, axis, int(ids[0]), size))
+            count = size * groups if axis == 1 else size
+            if count < 2:  # an axis of size 0 (the empty `roi` of a Resize) has no ids either
+                continue
+            ids = state.fresh((count,))
+            state.slots.append((name, axis, int(ids[0]), count))
+            if count == size:
                 fields.append(on_axis(ids, axis, len(shape)))
+            else:
+                rows = np.repeat(ids.reshape(groups, size), shape[0] // groups, axis=0)
+                fields.append(rows.reshape(*shape[:2], *(1 for _ in shape[2:])))
+                state.in_blocks.append(fields[-1])
     return Value(name, shape, tuple(fields), reason=f"stored tensor {name!r}", constant=True, known=True)
 
 
@@ -115,9 +135,11 @@ def _visit(state: Walk, graph: Graph, trace: Trace, node: Node) -> None:
             state.locks.append((read.channel_ids, f"{node}: {reason}"))
     state.writes += [(node, ids) for ids in answer.writes]
     state.locks += answer.locks
+    state.balanced += answer.balanced
     passed_on = next((v.reason for v in inputs if v is not None and not v.constant), f"made by {node}")
     constant = all(v is None or v.constant for v in inputs) and bool(inputs) and not node.captured
-    known = constant or _is_size(node) or (all(v is None or v.known for v in inputs) and bool(inputs))
+    computed = all(v is None or v.known for v in inputs) and bool(inputs)
+    known = constant or _is_size(node) or (computed and node.op_type not in _BRANCHING)
     for position, name in enumerate(node.outputs):
         if name and name in trace.shapes:
             fields = answer.outputs[position] if position < len(answer.outputs) else ()
@@ -173,7 +195,7 @@ def _join_branches(state: Walk, node: Node) -> Flow | Refusal:
                     if not value.varying(axis):
                         others = [ids for v in known for ids in v.varying(axis)]
                         for ids in others:
-                            flow.lock(ids, f"another branch of {node} gives {value.reason or repr(value.name)}")
+                            flow.lock(ids, f"another branch of {node} gives {value.name!r}, {value.reason}")
         fields = [ids for v in known for ids in v.fields]
         flow.unions += [
             (a, b)

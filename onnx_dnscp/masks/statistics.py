@@ -49,6 +49,10 @@ class StatisticsReader:
         total, squares, count = np.zeros(size), np.zeros(size), np.zeros(size)
         for name, axis, stored_units in self._readers:
             weight = np.abs(weights[name], dtype=np.float32)
+            if stored_units.size > weight.shape[axis]:  # slices of each group's rows
+                groups = stored_units.size // weight.shape[axis]
+                weight = np.moveaxis(weight.reshape(groups, -1, *weight.shape[1:]), 2, 1)
+                weight, axis = weight.reshape(stored_units.size, -1), 0
             others = tuple(a for a in range(weight.ndim) if a != axis)
             inside = stored_units != FIXED
             units = stored_units[inside]

@@ -28,19 +28,22 @@ def convolution(op: Op, weight_operand: int, bias: Value | None) -> Flow | Refus
     flow = Flow(reason=f"made by {op.node}")
     x = over_space(flow, op)
     flow.lock_other_axes(weight, (0, 1), f"kernel axis of {op.node}")
+    group = int(op.node.attributes.get("group", 1))
+    in_blocks = next((f for f in weight.fields if varying_axes(f)[:2] == (0, 1)), None)
     channels = _Channels(
-        group=int(op.node.attributes.get("group", 1)),
+        group=group,
         arriving=flow.channel_vector(x, CHANNEL_AXIS),
-        read=flow.channel_vector(weight, 1),
-        made=flow.channel_vector(weight, 0),
+        read=flow.channel_vector(weight, 1) if in_blocks is None else _block_rows(in_blocks, group),
+        made=flow.channel_vector(replace(weight, fields=tuple(f for f in weight.fields if f is not in_blocks)), 0),
         whole=x.reason or f"{op.node} reads channels that are not prunable",
         weight=weight,
         operand=weight_operand,
+        in_blocks=in_blocks,
     )
-    if channels.group > 1 and channels.arriving is not None and weight.shape[1] < channels.group:
+    if channels.group > 1 and channels.arriving is not None and groups_go_whole(channels.group, weight.shape[1]):
         _couple_whole_groups(flow, channels, op)
     else:
-        _couple_equal_positions(flow, channels)
+        _couple_equal_counts(flow, channels)
     put_out(flow, op, x, channels.made, bias)
     return flow
 
@@ -67,7 +70,7 @@ def put_out(flow: Flow, op: Op, x: Value, made: IdField | None, bias: Value | No
 
 @dataclass(frozen=True)
 class _Channels:
-    """Id vectors of one convolution: what arrives, what the weight reads (per group) and makes."""
+    """Id vectors of one convolution: what arrives, what the weight reads (of all or of each group) and makes."""
 
     group: int
     arriving: IdField | None
@@ -76,6 +79,12 @@ class _Channels:
     whole: str
     weight: Value
     operand: int
+    in_blocks: IdField | None
+
+
+def groups_go_whole(group: int, in_per_group: int) -> bool:
+    """Whether a grouped convolution loses whole groups; otherwise every group loses equally many channels."""
+    return in_per_group < group
 
 
 def _couple_whole_groups(flow: Flow, c: _Channels, op: Op) -> None:
@@ -91,11 +100,14 @@ def _couple_whole_groups(flow: Flow, c: _Channels, op: Op) -> None:
         flow.lock(c.read, f"inside the groups of {op.node}, which are removed whole")
 
 
-def _couple_equal_positions(flow: Flow, c: _Channels) -> None:
-    """Every group keeps the same positions (so equal counts); with one group, channels are free."""
-    if c.made is not None:
-        per_group = c.made.reshape(c.group, -1)
-        flow.unions.append((per_group[:1], per_group))
+def _couple_equal_counts(flow: Flow, c: _Channels) -> None:
+    """Every group keeps equally many channels; with one group, channels are free.
+
+    A weight that holds the channels of each group apart may lose others in every group. One that is read in another
+    way too has one position for all groups.
+    """
+    if c.made is not None and c.group > 1:
+        flow.balanced.append(c.made.reshape(c.group, -1))
     if c.arriving is None:
         if c.read is not None:
             flow.lock(c.read, c.whole)
@@ -106,8 +118,21 @@ def _couple_equal_positions(flow: Flow, c: _Channels) -> None:
             c.arriving, "the only channel of each group" if c.weight.shape[1] == 1 else f"read by {c.weight.reason}"
         )
     else:
-        flow.unions.append((c.read[None, :], c.arriving.reshape(c.group, -1)))
-        flow.reads.append(Read(c.operand, c.arriving, on_axis(c.read, 1, len(c.weight.shape))))
+        groups = c.arriving.reshape(c.group, -1)
+        if c.group > 1:
+            flow.balanced.append(groups)
+        flow.unions.append((np.atleast_2d(c.read), groups))
+        weight_ids = on_axis(c.read, 1, len(c.weight.shape)) if c.in_blocks is None else c.in_blocks
+        flow.reads.append(Read(c.operand, c.arriving, weight_ids))
+
+
+def _block_rows(field: IdField, group: int) -> IdField:
+    """(groups, input channels per group) of a weight's field that is the same for all outputs of a group."""
+    return field.reshape(field.shape[:2])[:: len(field) // group]
+
+
+BLOCKED = frozenset({"Conv", "FusedConv", "DeformConv"})
+"""Convolutions whose weight may lose other input channels in each of its groups."""
 
 
 @resize_rule("Conv", "DeformConv")

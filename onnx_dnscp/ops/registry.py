@@ -70,6 +70,7 @@ class Flow:
         reads: Weights that read units.
         writes: Id arrays of output-channel axes of weights, for reports.
         locks: Ids that must stay, with the reason.
+        balanced: Id arrays (groups, channels per group) whose rows must lose equally many.
         reason: Why output axes without a field stay whole; empty passes the inputs' reason on.
     """
 
@@ -78,6 +79,7 @@ class Flow:
     reads: list[Read] = field(default_factory=list)
     writes: list[IdField] = field(default_factory=list)
     locks: list[tuple[IdField, str]] = field(default_factory=list)
+    balanced: list[IdField] = field(default_factory=list)
     reason: str = ""
 
     def lock(self, ids: IdField, reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from onnx import helper
 
 from onnx_dnscp.graph import Graph, read_graph
 from onnx_dnscp.ops.resize import SetAttribute, SetOperand
-from onnx_dnscp.structure import all_graphs, all_nodes, bodies
+from onnx_dnscp.structure import all_nodes, bodies
 from onnx_dnscp.surgery.cuts import Cuts, cut_array
 from onnx_dnscp.surgery.operands import OperandEditor
 from onnx_dnscp.surgery.sizes import follow_shapes
@@ -44,8 +45,7 @@ def apply_cuts(model: onnx.ModelProto, units: Units, cuts: Cuts) -> onnx.ModelPr
             editor.set(edit, found)
     editor.finish()
     _drop_dead_nodes(result, units.graph)
-    for part in all_graphs(result.graph):
-        _update_declared_shapes(part, {**cuts.shapes, **editor.resized})
+    _update_declared_shapes(result.graph, {**cuts.shapes, **editor.resized}, set())
     return result
 
 
@@ -96,8 +96,22 @@ def _names_node_reads(node: onnx.NodeProto) -> Iterator[str]:
         yield from _names_read(body)
 
 
-def _update_declared_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:
-    """Shrink the sizes written in value_info and in graph inputs that repeat initializers."""
+def _update_declared_shapes(graph: onnx.GraphProto, shapes: Shapes, outside: AbstractSet[str]) -> None:
+    """Shrink the sizes written in value_info and in graph inputs that repeat initializers, sub-graphs included.
+
+    Args:
+        graph: Modified in place.
+        shapes: Tensors whose shape changes: (before, after).
+        outside: Names of the graphs around it; what `graph` makes under such a name is another tensor.
+    """
+    own = {*(i.name for i in graph.input), *(t.name for t in graph.initializer)}
+    own.update(name for node in graph.node for name in node.output)
+    if hidden := own & outside:
+        shapes = {name: change for name, change in shapes.items() if name not in hidden}
+    visible = own | outside
+    for node in graph.node:
+        for body in bodies(node):
+            _update_declared_shapes(body, shapes, visible)
     for declared in (*graph.value_info, *graph.input, *graph.output):
         if declared.name not in shapes:
             continue

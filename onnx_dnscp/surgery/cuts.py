@@ -21,7 +21,8 @@ class Cuts:
     """A removal, fully decided.
 
     Attributes:
-        keeps: Stored tensor to {axis: indices that stay, ascending}.
+        keeps: Stored tensor to {axis: indices that stay, ascending}. Two-dimensional indices (groups, kept) on axis 1
+            stand for blocks of rows that keep different positions.
         edits: Attributes and integer operands that bake a count.
         shapes: Traced shape of every tensor that shrinks, before and after.
     """
@@ -51,7 +52,12 @@ def plan_cuts(units: Units, removed: NDArray[np.bool_]) -> Cuts:
     keeps: defaultdict[str, dict[int, Keep]] = defaultdict(dict)
     for index, drop, _ in slices.by_axis(removed[slices.unit]):
         name, axis = slices.axes[index]
-        keeps[name][axis] = np.delete(np.arange(units.graph.stored.shape(name)[axis]), drop)
+        size, stored = slices.sizes[index], units.graph.stored.shape(name)[axis]
+        keep = np.delete(np.arange(size), drop)
+        if size > stored:  # each block of rows keeps positions of its own
+            groups = size // stored
+            keep = keep.reshape(groups, -1) - stored * np.arange(groups)[:, None]
+        keeps[name][axis] = keep
     removal = Removal(units, removed)
     shapes = {}
     for name in units.fields:
@@ -63,9 +69,17 @@ def plan_cuts(units: Units, removed: NDArray[np.bool_]) -> Cuts:
 
 def cut_array(array: NDArray[np.generic], keeps: Mapping[int, Keep]) -> NDArray[np.generic]:
     """The slices of `array` that stay."""
-    for axis, keep in keeps.items():
-        array = array.take(keep, axis=axis)
+    for axis, keep in sorted(keeps.items(), reverse=True):  # blocks of rows before the rows themselves
+        if keep.ndim == 1:
+            array = array.take(keep, axis=axis)
+        else:
+            array = array[np.arange(len(array))[:, None], _rows(array, keep)]
     return array
+
+
+def _rows(array: NDArray[np.generic], keep: Keep) -> Keep:
+    """(rows, kept) positions on axis 1 that each row of `array` keeps, from (groups, kept)."""
+    return np.repeat(keep, len(array) // len(keep), axis=0)
 
 
 def embed_array(
@@ -73,5 +87,10 @@ def embed_array(
 ) -> NDArray[np.generic]:
     """A copy of `full` with the slices that stay replaced by those of `small`: the reverse of `cut_array`."""
     result = full.copy()
+    by_row = keeps.get(1)
+    if by_row is not None and by_row.ndim == 2:
+        rows = keeps.get(0, np.arange(len(full)))
+        result[rows[:, None], _rows(full, by_row)[rows]] = small
+        return result
     result[np.ix_(*(keeps.get(axis, np.arange(size)) for axis, size in enumerate(full.shape)))] = small
     return result

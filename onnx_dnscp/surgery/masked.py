@@ -42,8 +42,11 @@ def mask_model(model: onnx.ModelProto, units: Units, removed: NDArray[np.bool_])
     if not silenced:
         return result
     sources = _Sources(result)
-    places = {
-        name: (graph, i) for graph in all_graphs(result.graph) for i, n in enumerate(graph.node) for name in n.output
+    places = {  # the outermost last, because a sub-graph may hide a name
+        name: (graph, i)
+        for graph in reversed(list(all_graphs(result.graph)))
+        for i, n in enumerate(graph.node)
+        for name in n.output
     }
     inserted: Counter[str] = Counter()
     # The last node first, so that an insertion moves no node that is still to come.
@@ -74,7 +77,8 @@ class _Sources:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.tensors = dict(stored_tensors(model))
-        self._makers = {name: n for graph in all_graphs(model.graph) for n in graph.node for name in n.output}
+        outermost_last = reversed(list(all_graphs(model.graph)))
+        self._makers = {name: n for graph in outermost_last for n in graph.node for name in n.output}
 
     def way(self, name: str) -> Iterator[onnx.NodeProto]:
         """The nodes between an operand and the stored tensor behind it, the last one first."""
@@ -100,5 +104,5 @@ class _Sources:
 def _silence_stored(tensor: TensorProto, consumer: Consumer, stays: NDArray[np.bool_]) -> None:
     """Write 0 into the slices of a stored weight that read removed units."""
     values = numpy_helper.to_array(tensor).copy()
-    np.moveaxis(values, consumer.axis, 0)[~stays[consumer.stored_units]] = 0
+    values[np.broadcast_to(~stays[consumer.stored_rows(values.shape)], values.shape)] = 0
     set_tensor(tensor, values)

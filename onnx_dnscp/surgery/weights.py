@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -10,21 +11,28 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnx_dnscp.structure import all_graphs, copy_structure
+from onnx_dnscp.structure import all_graphs, bodies, constant_tensor, copy_structure
 
 _DESCRIPTION = frozenset({"name", "data_type", "doc_string", "metadata_props"})  # what a tensor says besides its values
 
 
 def stored_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """(name, tensor) of every initializer and every `Constant` node's tensor, in place, sub-graphs included."""
-    for graph in all_graphs(model.graph):
-        for tensor in graph.initializer:
-            yield tensor.name, tensor
-        for node in graph.node:
-            if node.op_type == "Constant":
-                for attribute in node.attribute:
-                    if attribute.name == "value":
-                        yield node.output[0], attribute.t
+    """(name, tensor) of every initializer and every `Constant` node's tensor, in place, sub-graphs included.
+
+    A sub-graph may give a name from around it to a tensor of its own, which is then left out.
+    """
+    yield from _stored_in(model.graph, frozenset())
+
+
+def _stored_in(graph: onnx.GraphProto, outside: AbstractSet[str]) -> Iterator[tuple[str, onnx.TensorProto]]:
+    constants = ((node.output[0], constant_tensor(node)) for node in graph.node if node.op_type == "Constant")
+    named = {tensor.name: tensor for tensor in graph.initializer}
+    named |= {name: tensor for name, tensor in constants if tensor is not None}
+    yield from ((name, tensor) for name, tensor in named.items() if name not in outside)
+    visible = outside | named.keys()
+    for node in graph.node:
+        for body in bodies(node):
+            yield from _stored_in(body, visible)
 
 
 def copy_with_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:

@@ -93,6 +93,7 @@ def build_view(
 
     Raises:
         ModelError: The opset cannot be converted.
+        RequestError: A weight cannot be trained: it is of integers, or in a sub-graph.
     """
     copy = to_trainable_opset(model)
     lift_constants(copy)
@@ -111,6 +112,7 @@ def build_view(
     view = TrainingView(copy, trainable, statistics, taps, fed)
     if units is not None:
         _refuse_integers(units)
+        _refuse_bodies(units)
         _insert_masks(view, units)
     name_nodes(copy)
     del copy.graph.output[:]
@@ -130,9 +132,26 @@ def _refuse_integers(units: Units) -> None:
             )
 
 
+def _refuse_bodies(units: Units) -> None:
+    outside = _made_outside_bodies(units.graph)
+    inside = next((consumer.node for consumer in units.consumers if consumer.output not in outside), None)
+    if inside is not None:
+        raise RequestError(
+            f"Node {inside!r} lies in the sub-graph of an If, Loop or Scan, through which ONNX Runtime cannot train; "
+            "prune with --no-train."
+        )
+
+
+def _made_outside_bodies(graph: Graph) -> set[str]:
+    return {name for node in graph.proto.graph.node for name in node.output}
+
+
 def _learned_tensors(graph: Graph) -> list[str]:
     names: dict[str, None] = {}
+    outside = _made_outside_bodies(graph)
     for node in graph.nodes:
+        if node.result not in outside:
+            continue
         operands = LEARNED_OPERANDS.get(node.op_type, ()) if not node.domain else ()
         if node.op_type == "Add" and any(_is_product(graph, name) for name in node.inputs):
             operands = (0, 1)  # a bias that the exporter wrote apart from its product

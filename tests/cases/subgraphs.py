@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cases.base import ENDS, IMAGE, MAPS, case
+from cases.base import ENDS, IMAGE, case
 
 FLAG = IMAGE + ", bool flag"
 ROUNDS = "int64 rounds = {3}, bool go = {1}"
@@ -59,7 +59,7 @@ SUBGRAPHS = [
          inputs=FLAG, reason="If node 's': its branches give different shapes"),
     case("If-one-branch-gives-the-input", "If",
          "a = Conv(x, w1) " + branches(f"{maps('t', 3)} <float[3, 4, 1, 1] wt> {{ t = Conv(a, wt) }}", f"{maps('e', 3)} {{ e = Identity(x) }}")
-         + " y = Conv(s, w2)", (4,), "float[4, 3, 1, 1] w1, float[2, 3, 1, 1] w2", inputs=FLAG, reason="another branch of If node 's' gives graph input 'x'"),
+         + " y = Conv(s, w2)", (4,), "float[4, 3, 1, 1] w1, float[2, 3, 1, 1] w2", inputs=FLAG, reason="another branch of If node 's' gives 'e', graph input 'x'"),
     case("If-nested", "If",
          "a = Conv(x, w1) " + branches(
              f"{maps('t', 4)} {{ u = Not(flag) t = If(u)<then_branch = inner () => {maps('i', 4)} <float[5, 4, 1, 1] wi, float[4, 5, 1, 1] vi> "
@@ -83,6 +83,18 @@ SUBGRAPHS = [
              "h = Add(f, k) t = MatMul(h, wt) }",
              "(float[N, 2] e) <float[2, 4] we> { g = GlobalAveragePool(a) o = Flatten(g) e = Gemm<transB = 1>(o, we) }",
          ) + " y = Relu(s)", (4,), "float[4, 3, 1, 1] w1", inputs="float[N, 3, 6, 6] x, bool flag", outputs="float[N, 2] y"),
+    case("If-target-by-batch-size", "If",  # one sample takes the branch that the trace does not
+         "a = Conv(x, w1) all = Shape(x) n = Gather(all, zero) c = Equal(n, one) "
+         "to = If(c)<then_branch = yes () => (int64[2] t) { t = Constant<value_ints = [0, -1]>() }, "
+         "else_branch = no () => (int64[2] e) { e = Constant<value_ints = [0, 144]>() }> f = Reshape(a, to) y = MatMul(f, w2)", (),
+         "float[4, 3, 1, 1] w1, float[144, 2] w2, int64 zero = {0}, int64 one = {1}", inputs="float[N, 3, 6, 6] x",
+         outputs="float[N, 2] y", reason="Reshape node 'f': its target depends on the data"),
+    case("If-slice-by-batch-size", "If",
+         "a = Conv(x, w1) all = Shape(x) n = Gather(all, zero) c = Equal(n, one) "
+         "at = If(c)<then_branch = yes () => (int64[1] t) { t = Constant<value_ints = [0]>() }, "
+         "else_branch = no () => (int64[1] t) { t = Constant<value_ints = [1]>() }> end = Add(at, three) f = Slice(a, at, end, axis) y = Conv(f, w2)",
+         (), "float[4, 3, 1, 1] w1, float[2, 3, 1, 1] w2, int64 zero = {0}, int64 one = {1}, int64[1] three = {3}, int64[1] axis = {1}",
+         reason="Slice node 'f' slices this axis at bounds that depend on the data"),
     case("If-depthwise-and-grouped-in-a-branch", "If",  # attributes that bake a count
          "a = Conv(x, w1) " + branches(
              f"{maps('t', 6)} <float[6, 1, 3, 3] wt> {{ t = Conv<group = 6, pads = [1, 1, 1, 1]>(a, wt) }}",

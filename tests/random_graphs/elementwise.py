@@ -97,7 +97,10 @@ def batch_norm(s: Site) -> Made:
     b, c = s.b, s.x.channels
     shared = b.weight(c, positive=True)
     scale, var = (shared, shared) if s.pick.flag() else (shared, b.weight(c, positive=True))
-    return b.op("BatchNormalization", [s.x, scale, b.weight(c), b.weight(c, scale=0.3), var])
+    operands = [s.x.name, scale, b.weight(c), b.weight(c, scale=0.3), var]
+    if b.opset >= 14 and s.pick(False, False, True):
+        return Tensor(b.node("BatchNormalization", operands, 3, training_mode=1, epsilon=0.01)[0], s.x.shapes)
+    return Tensor(b.node("BatchNormalization", operands)[0], s.x.shapes)
 
 
 def join(b: Builder, kind: str, left: Tensor, right: Tensor) -> Tensor:

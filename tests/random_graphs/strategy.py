@@ -10,7 +10,7 @@ import onnx
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from random_graphs import convolutions, elementwise, movement, reductions  # noqa: F401  (importing registers blocks)
+from random_graphs import convolutions, elementwise, movement, reductions, sizes  # noqa: F401  (registers blocks)
 from random_graphs.builder import Builder, Size, Style, Tensor
 from random_graphs.convolutions import convolve
 from random_graphs.reductions import linear, reduced
