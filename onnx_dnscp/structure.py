@@ -145,16 +145,21 @@ def _copy_fields(source: Any, target: Any, *, skip: str, also_skip: str = "") ->
 
 
 def _set_value(target: Any, field: Any, value: Any) -> None:
-    """Set a field, also to text that is no UTF-8: protobuf reads that from files, but takes it only as files hold it."""
+    """Set a field, also to text that is no UTF-8, which protobuf reads from files but takes only as files hold it."""
     if field.type != field.TYPE_STRING or isinstance(value, str):
         setattr(target, field.name, value)
         return
-    length, size = len(value), bytearray()
-    while length > 0x7F:
-        size.append(length & 0x7F | 0x80)
-        length >>= 7
-    key = field.number << 3 | 2  # of a field that is preceded by its length; one byte, as all numbers are below 16
-    target.MergeFromString(bytes([key, *size, length]) + value)
+    key = field.number << 3 | 2  # 2: what follows its own length
+    target.MergeFromString(_varint(key) + _varint(len(value)) + value)
+
+
+def _varint(number: int) -> bytes:
+    """A number as protobuf writes it: seven bits a byte, the lowest first."""
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*digits, number])
 
 
 def _is_repeated(value: Any) -> bool:

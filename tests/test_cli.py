@@ -133,7 +133,8 @@ def test_inspect_reports_groups_and_locks_as_json(resnet_path: Path) -> None:
 def test_inspect_prints_a_table(separable_path: Path) -> None:
     called = call("inspect", separable_path)
     assert called.code == 0
-    for wanted in ("Prunable groups of", "pw1.conv", "Locked: these channels stay", "softmax", "416 of 416 convolution channels"):
+    counted = "416 of 416 convolution channels prunable (256 units in 5 groups)"
+    for wanted in ("Prunable groups of", "pw1.conv", "Locked: these channels stay", "softmax", counted):
         assert wanted in called.out
 
 

@@ -46,6 +46,7 @@ def test_channels_come_back_and_the_accuracy_stays(tmp_path: Path) -> None:
         data=TRAIN,
         test_data=TEST,
         metric="macs",
+        align=1,
         ratio=0.5,
         epochs=3,
         finetune_epochs=1,

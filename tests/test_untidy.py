@@ -196,6 +196,20 @@ def test_an_initializer_that_a_caller_may_override_is_treated_as_stored(tmp_path
     assert stored_arrays(saved)["w2"].shape == (2, 2, 1, 1)
 
 
+def test_text_that_is_no_utf8_is_carried_over(tmp_path: Path) -> None:
+    """Old exporters wrote comments in the encoding of their machine."""
+    weights = "float[64, 3, 3, 3] w1, float[2, 64, 3, 3] w2"
+    model = copied(case("n", "Conv", "a = Conv(x, w1) y = Conv(a, w2)", (64,), weights).model)
+    comment = "comment" * 30  # longer than 127 bytes
+    model.doc_string = model.graph.doc_string = model.graph.node[0].doc_string = comment
+    model.graph.initializer[0].doc_string = model.producer_name = comment
+    foreign = "\u6ce8\u91ca".encode("gbk").ljust(len(comment), b"!")
+    path = tmp_path / "in.onnx"
+    path.write_bytes(model.SerializeToString().replace(comment.encode(), foreign))
+    prune(path, tmp_path / "out.onnx", train=False)
+    assert (tmp_path / "out.onnx").read_bytes().count(foreign) == 5
+
+
 # --- external data ----------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.discovery.blocks import balancing_unions
+from onnx_dnscp.discovery.numbers import number_locks
 from onnx_dnscp.discovery.walk import Slot, Walk, walk
 from onnx_dnscp.fields import IdField, axis_rows, compact, connected_components, varying_axes
 from onnx_dnscp.graph import Graph, Node, read_graph
@@ -36,6 +37,7 @@ def discover_units(graph: Graph, seen: Trace) -> Units:
     """The same from a graph and its trace."""
     said = walk(graph, seen)
     roots = _rectangular_roots(said)
+    said.locks += number_locks(graph, seen, said, lambda ids: np.unique(roots[ids]).size > 1)
     prunable = _prunable_roots(said, roots)
     _lock_whole_axes(said, roots, prunable)
     said.slots = [_without_blocks(slot, graph, np.where(prunable[roots], roots, FIXED)) for slot in said.slots]
@@ -80,7 +82,7 @@ def _rectangular_roots(said: Walk) -> Ids:
     """Roots of all ids, after uniting what a cut of whole slices could not separate.
 
     Removing positions must leave every tensor a box. A field that varies along several axes (a Reshape that
-    splits the channels into groups) is made to vary along its longest axis only, the first of equals. The groups of a
+    splits the channels into groups) is made to vary along its longest axis only. The groups of a
     convolution must keep equal counts; its weight alone may be cut differently in each block of rows.
     """
     pairs = list(said.unions)
@@ -101,7 +103,9 @@ def _flatten_box(field: IdField) -> list[tuple[IdField, IdField]]:
     axes = varying_axes(field)
     if len(axes) < 2:
         return []
-    rows = axis_rows(field, max(axes, key=lambda axis: (field.shape[axis], -axis)))
+    # Of equals, the axis along which ids differ most, so that every layout of one tensor chooses the same.
+    longest = max(axes, key=lambda axis: (field.shape[axis], abs(int(field.take(1, axis).flat[0] - field.flat[0]))))
+    rows = axis_rows(field, longest)
     return [(rows[:, :1], rows)]
 
 

@@ -113,11 +113,22 @@ def required_edits(removal: Removal) -> list[Edit]:
     """Every attribute and integer operand that has to change for this removal."""
     edits: list[Edit] = []
     units = removal.units
+    computed = {name for name in units.trace.integers if name not in units.graph.stored}
     for node in units.graph.nodes:
         rule = _TABLE.get(node.domain, node.op_type)
-        if rule is not None and any(units.fields.get(name) for name in (*node.inputs, *node.outputs)):
+        if rule is None:
+            continue
+        runs_through = any(units.fields.get(name) for name in (*node.inputs, *node.outputs))
+        # A size may be read off a tensor that shrinks and be wanted for one that does not.
+        if runs_through or any(is_size(node, i) and name in computed for i, name in enumerate(node.inputs)):
             edits += rule(Resize(node, removal))
     return edits
+
+
+def is_size(node: Node, operand: int) -> bool:
+    """Whether an operand is one that the node's resize rule answers for."""
+    answered = _TABLE.get(node.domain, node.op_type) is not None
+    return answered and (operand > 0 or node.op_type == "ConstantOfShape")
 
 
 def list_value(op: Resize, attribute: str, operand: int) -> list[int]:

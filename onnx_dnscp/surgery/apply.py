@@ -15,8 +15,8 @@ from onnx_dnscp.ops.resize import SetAttribute, SetOperand
 from onnx_dnscp.structure import all_nodes, bodies
 from onnx_dnscp.surgery.cuts import Cuts, cut_array
 from onnx_dnscp.surgery.operands import OperandEditor
-from onnx_dnscp.surgery.sizes import follow_shapes
 from onnx_dnscp.surgery.weights import copy_with_weights
+from onnx_dnscp.tracing.sizes import follow_shapes
 from onnx_dnscp.units import Units
 
 Shapes = Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
@@ -34,7 +34,7 @@ def apply_cuts(model: onnx.ModelProto, units: Units, cuts: Cuts) -> onnx.ModelPr
     result = copy_with_weights(model, {name: cut_array(stored[name], keeps) for name, keeps in cuts.keeps.items()})
     nodes = list(all_nodes(result.graph))  # edits below may add nodes; those of the units' graph keep their objects
     operand_edits = [edit for edit in cuts.edits if isinstance(edit, SetOperand)]
-    actual = follow_shapes(units, [(e.node, e.operand) for e in operand_edits], cuts.shapes)
+    actual = follow_shapes(units.graph, units.trace, [(e.node, e.operand) for e in operand_edits], cuts.shapes)
     for edit in cuts.edits:
         if isinstance(edit, SetAttribute):
             _set_attribute(nodes[edit.node.index], edit)

@@ -6,7 +6,7 @@ from cases.base import ENDS, IMAGE, case
 
 FLAG = IMAGE + ", bool flag"
 ROUNDS = "int64 rounds = {3}, bool go = {1}"
-STEPS = "float[5, 2, 3, 6, 6] steps, float[2, 3, 6, 6] start"
+STEPS = "float[2, 3, 6, 6] start, float[5, 2, 3, 6, 6] steps"
 
 
 def branches(then: str, other: str) -> str:

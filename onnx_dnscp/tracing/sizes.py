@@ -13,27 +13,28 @@ from onnx import helper, numpy_helper
 
 from onnx_dnscp.graph import Graph, Node
 from onnx_dnscp.runtime import Session
-from onnx_dnscp.units import Units
+from onnx_dnscp.tracing.probe import Trace
 
 _MAX_CONSTANT = 1 << 16  # elements; larger tensors are data, not shape arithmetic
 
 
 def follow_shapes(
-    units: Units,
+    graph: Graph,
+    seen: Trace,
     operands: Sequence[tuple[Node, int]],
     shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
 ) -> dict[tuple[int, int], NDArray[Any]]:
     """Value of each integer operand once tensors have their new shapes and no constant was rewritten.
 
     Args:
-        units: Gives the graph and the traced values.
+        graph: The graph whose operands are asked for.
+        seen: Its trace.
         operands: (node, operand position); omitted operands are left out of the result.
         shapes: Tensors whose shape changes: (before, after).
     """
-    graph, seen = units.graph, units.trace
     names = {(n.index, i): n.inputs[i] for n, i in operands if i < len(n.inputs) and n.inputs[i]}
     wanted = sorted({name for name in names.values() if name not in graph.stored})
-    nodes = shape_program(graph, wanted, units)
+    nodes = shape_program(graph, seen, wanted)
     made = {output for node in nodes for output in node.outputs}
     known: dict[str, NDArray[Any]] = {}
     for name in {*wanted, *names.values(), *(i for node in nodes for i in node.inputs if i)} - made:
@@ -48,12 +49,12 @@ def follow_shapes(
     return {key: np.asarray(known[name]) for key, name in names.items()}
 
 
-def shape_program(graph: Graph, wanted: Sequence[str], units: Units) -> list[Node]:
+def shape_program(graph: Graph, seen: Trace, wanted: Sequence[str]) -> list[Node]:
     """The nodes that compute integer tensors from constants and `Shape` outputs, in graph order.
 
     Numbers in between may be floats (`floor(float(size) / 2)`) as long as nothing but sizes goes into them.
     """
-    arithmetic = _arithmetic(graph, units) if wanted else set()
+    arithmetic = arithmetic_tensors(graph, seen) if wanted else set()
     needed: dict[int, Node] = {}
     stack = list(wanted)
     while stack:
@@ -66,14 +67,14 @@ def shape_program(graph: Graph, wanted: Sequence[str], units: Units) -> list[Nod
     return [needed[i] for i in sorted(needed)]
 
 
-def _arithmetic(graph: Graph, units: Units) -> set[str]:
+def arithmetic_tensors(graph: Graph, seen: Trace) -> set[str]:
     """Names of small tensors that are stored, were traced as integers, or are computed from such alone."""
-    shapes = units.trace.shapes
+    shapes = seen.shapes
 
     def is_small(name: str) -> bool:
         return name in shapes and math.prod(shapes[name]) <= _MAX_CONSTANT
 
-    found = {name for name in (*graph.stored, *units.trace.integers) if is_small(name)}
+    found = {name for name in (*graph.stored, *seen.integers) if is_small(name)}
     for node in graph.nodes:
         if node.inputs and not node.captured and all(not i or i in found for i in node.inputs):
             found.update(o for o in node.outputs if o and is_small(o))
