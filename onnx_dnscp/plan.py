@@ -68,9 +68,7 @@ def make_plan(units: Units, removed: NDArray[np.bool_], model_sha256: str) -> Pl
         for number in np.unique(group_of):
             group = units.groups[number]
             mine = group_of == number
-            indices: dict[int, list[int]] = {}
-            for unit, position in zip((owners[mine] - group.first).tolist(), positions[mine].tolist(), strict=True):
-                indices.setdefault(unit, []).append(position)
+            indices = _positions_of(owners[mine] - group.first, positions[mine])
             slices[group.id].append(PlanSlice.model_construct(tensor=tensor, axis=axis, indices=indices))
     groups = [
         PlanGroup.model_construct(
@@ -88,6 +86,18 @@ def make_plan(units: Units, removed: NDArray[np.bool_], model_sha256: str) -> Pl
         if gone[c.channel_units].any()
     }
     return Plan(model_sha256=model_sha256, groups=groups, consumers=consumers)
+
+
+def _positions_of(units: NDArray[np.int64], positions: NDArray[np.int64]) -> dict[int, list[int]]:
+    """Positions of each unit, in the order they come in."""
+    order = np.argsort(units, kind="stable")
+    units, positions = units[order], positions[order]
+    first = np.flatnonzero(np.append(True, units[1:] != units[:-1]))
+    if first.size == units.size:
+        return dict(zip(units.tolist(), positions[:, None].tolist(), strict=True))
+    ends = [*first[1:].tolist(), units.size]
+    listed = positions.tolist()
+    return {u: listed[a:b] for u, a, b in zip(units[first].tolist(), first.tolist(), ends, strict=True)}
 
 
 def read_plan(path: str | Path) -> Plan:

@@ -135,11 +135,11 @@ def prune(
     cuts = plan_cuts(run.units, ~mask)
     logger.info("surgery: %d of %d channels go", int((~mask).sum()), mask.size)
     pruned = apply_cuts(run.trained, run.units, cuts)
-    run.verify(pruned, run.trained, mask)
+    first_check = run.verify(pruned, run.trained, mask)
     accuracy = run.accuracy(pruned) if run.options.train and run.options.finetune_epochs else None
     tuned, embedded = run.fine_tune(pruned, cuts, mask, listener)
     logger.info("verifying the result against the masked model")
-    checked = run.verify(tuned, embedded, mask)
+    checked = first_check if tuned is pruned else run.verify(tuned, embedded, mask)
     file = model_file(tuned, run.target)
     report = run.report(tuned, mask, checked, file.size, accuracy, time.monotonic() - started)
     run.save(file, plan, report)

@@ -12,7 +12,8 @@ from onnx_dnscp.fields import IdField, connected_components
 from onnx_dnscp.graph import Graph
 from onnx_dnscp.ops.conv import BLOCKED, groups_go_whole
 
-_ATTEMPTS = 8
+_ATTEMPTS = 8  # of the search for sets; more find a few sets more
+_MOST_WORK = 1 << 29  # about components * kinds of them * rows; a few seconds
 
 
 def grouped_weights(graph: Graph) -> dict[str, int]:
@@ -73,7 +74,10 @@ def balancing_unions(
     linked = connected_components(roots.size + len(arrays), own)[roots.size :]
     pairs: list[tuple[IdField, IdField]] = []
     for link in np.unique(linked):
-        sets = _balance([array for array, at in zip(arrays, linked, strict=True) if at == link], stuck)
+        together = [array for array, at in zip(arrays, linked, strict=True) if at == link]
+        size = sum(array.size for array in together)
+        # Too many to search together: the first array alone leaves fewer components for the next call.
+        sets = _balance(together if size**2 * len(together) < _MOST_WORK else together[:1], stuck)
         pairs += [(members[:1], members) for members in sets if members.size > 1]
     return pairs
 

@@ -30,7 +30,10 @@ def discover(model: LoadedModel) -> Units:
         ModelError: ONNX Runtime cannot load or run the model.
     """
     graph = read_graph(model.proto, model.private)
-    return discover_units(graph, trace(graph, str(model)))
+    try:
+        return discover_units(graph, trace(graph, str(model)))
+    except (ValueError, IndexError):  # inferred sizes do not fit each other; the runtime knows, or says why
+        return discover_units(graph, trace(graph, str(model), run=True))
 
 
 def discover_units(graph: Graph, seen: Trace) -> Units:
@@ -40,7 +43,8 @@ def discover_units(graph: Graph, seen: Trace) -> Units:
     said.locks += number_locks(graph, seen, said, lambda ids: np.unique(roots[ids]).size > 1)
     prunable = _prunable_roots(said, roots)
     _lock_whole_axes(said, roots, prunable)
-    said.slots = [_without_blocks(slot, graph, np.where(prunable[roots], roots, FIXED)) for slot in said.slots]
+    free_roots = np.where(prunable[roots], roots, FIXED)
+    said.slots = [_without_blocks(slot, graph, free_roots) for slot in said.slots]
     slices_axes, axis_index, position, slice_ids = _stored_slices(said)
 
     slice_roots = roots[slice_ids]
@@ -109,11 +113,13 @@ def _flatten_box(field: IdField) -> list[tuple[IdField, IdField]]:
     return [(rows[:, :1], rows)]
 
 
-def _without_blocks(slot: Slot, graph: Graph, units: Ids) -> Slot:
+def _without_blocks(slot: Slot, graph: Graph, free_roots: Ids) -> Slot:
     """The slot of a grouped weight's axis as a plain one, if all groups lose the same positions after all."""
     name, axis, first, size = slot
     stored = graph.stored.shape(name)[axis]
-    rows = units[first : first + size].reshape(-1, stored)
+    if size == stored:
+        return slot
+    rows = free_roots[first : first + size].reshape(-1, stored)
     return (name, axis, first, stored) if (rows == rows[:1]).all() else slot
 
 

@@ -1,7 +1,8 @@
 """Whether a 0 written into a stored weight is a 0 to the operator that reads it.
 
 A plan promises that setting stored input-channel slices to zero silences the channels. That holds behind operators
-that only move or convert the weight; quantised weights keep it where their zero point is 0.
+that move or convert the weight or take a piece of it, and in products of stored tensors; quantised weights keep it
+where their zero point is 0.
 """
 
 from __future__ import annotations
@@ -15,17 +16,27 @@ from onnx_dnscp.graph import ONE_TO_ONE, Graph, Node
 
 # Everywhere the zero point stands two operands behind what it belongs to.
 _WITH_ZERO_POINT = frozenset({"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger"})
+# What pieces of a weight are taken with, and functions that are 0 at 0.
+_KEEP_ZERO = frozenset({"Slice", "Split", "Gather", "Abs", "Neg", "Sign", "Relu", "Tanh"})
 _ZERO = np.zeros(1)
 
 
 def not_silenced(graph: Graph, node: Node, operand: int) -> str:
     """Why zeros in the stored weight behind an operand do not silence it; empty if they do."""
-    name = node.inputs[operand]
     zero = _zero_point(graph, node, operand) if node.op_type in _WITH_ZERO_POINT else _ZERO
+    return _not_zero(graph, node.inputs[operand], zero)
+
+
+def _not_zero(graph: Graph, name: str, zero: NDArray[Any] | None) -> str:
+    """Why a 0 in any stored tensor behind `name` does not arrive as `zero`; empty if it does."""
     while name not in graph.stored and zero is not None:
         maker = graph.producer.get(name)
-        if maker is None or maker.op_type not in ONE_TO_ONE or not maker.inputs:
-            return f"its weight is computed by {maker}" if maker else f"its weight {name!r} is not stored"
+        if maker is None or not maker.inputs or maker.domain:
+            return f"its weight {name!r} is not stored"
+        if maker.op_type == "Mul" and not zero.any():
+            return next(filter(None, (_not_zero(graph, factor, zero) for factor in maker.inputs)), "")
+        if maker.op_type not in ONE_TO_ONE | _KEEP_ZERO:
+            return f"its weight is computed by {maker}"
         if maker.op_type == "DequantizeLinear":
             zero = _zero_point(graph, maker, 0)
         elif maker.op_type == "QuantizeLinear":

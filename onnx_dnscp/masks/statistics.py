@@ -46,25 +46,35 @@ class StatisticsReader:
     def read(self, weights: Mapping[str, NDArray[np.floating]]) -> WeightStatistics:
         """Statistics of the given weights, by stored tensor name."""
         size = self._units.num_units
-        total, squares, count = np.zeros(size), np.zeros(size), np.zeros(size)
-        for name, axis, stored_units in self._readers:
-            weight = np.abs(weights[name], dtype=np.float32)
-            if stored_units.size > weight.shape[axis]:  # slices of each group's rows
-                groups = stored_units.size // weight.shape[axis]
-                weight = np.moveaxis(weight.reshape(groups, -1, *weight.shape[1:]), 2, 1)
-                weight, axis = weight.reshape(stored_units.size, -1), 0
-            others = tuple(a for a in range(weight.ndim) if a != axis)
-            inside = stored_units != FIXED
-            units = stored_units[inside]
-            sums = weight.sum(axis=others, dtype=np.float64)[inside]
-            square_sums = np.square(weight).sum(axis=others, dtype=np.float64)[inside]
-            per_slice = weight.size / weight.shape[axis]
-            total += np.bincount(units, weights=sums, minlength=size)
-            squares += np.bincount(units, weights=square_sums, minlength=size)
-            count += np.bincount(units, minlength=size) * per_slice
+        parts = [_slice_sums(weights[name], axis, stored_units) for name, axis, stored_units in self._readers]
+        units, sums, square_sums, elements = (np.concatenate(p) for p in zip(*parts, strict=True))
+        total = np.bincount(units, weights=sums, minlength=size)
+        squares = np.bincount(units, weights=square_sums, minlength=size)
+        count = np.bincount(units, weights=elements, minlength=size)
         group = self._units.group_of
         layer_count = np.maximum(np.bincount(group, weights=count), 1)
         layer_mean = np.bincount(group, weights=total) / layer_count
         variance = np.bincount(group, weights=squares) / layer_count - layer_mean**2
         layer_std = np.sqrt(np.maximum(variance, 0))
         return WeightStatistics(total / np.maximum(count, 1), layer_mean[group], layer_std[group])
+
+
+def _slice_sums(
+    weight: NDArray[np.floating], axis: int, stored_units: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Vector, Vector, Vector]:
+    """Of every slice that belongs to a unit: the unit, sum of |W|, sum of W^2, number of elements."""
+    size = stored_units.size
+    if size > weight.shape[axis]:  # slices of each group's rows
+        rows = weight.reshape(size // weight.shape[axis], -1, *weight.shape[1:])
+        weight, axis = np.moveaxis(rows, 2, 1).reshape(size, -1), 0
+    before, after = int(np.prod(weight.shape[:axis])), int(np.prod(weight.shape[axis + 1 :]))
+    values = np.asarray(weight, dtype=np.float32).reshape(before, size, after)
+    if after == 1:  # products with ones sum along either axis about as fast as memory is read
+        ones = np.ones(before, dtype=np.float32)
+        magnitudes, squares = ones @ np.abs(values[..., 0]), np.einsum("bs,bs->s", values[..., 0], values[..., 0])
+    else:
+        ones = np.ones(after, dtype=np.float32)
+        magnitudes = (np.abs(values).reshape(-1, after) @ ones).reshape(before, size).sum(axis=0, dtype=np.float64)
+        squares = np.einsum("bsa,bsa->bs", values, values).sum(axis=0, dtype=np.float64)
+    inside = stored_units != FIXED
+    return stored_units[inside], magnitudes[inside], squares[inside], np.full(inside.sum(), weight.size / size)

@@ -40,12 +40,12 @@ def follow_shapes(
     for name in {*wanted, *names.values(), *(i for node in nodes for i in node.inputs if i)} - made:
         source = graph.producer.get(name)
         if source is not None and source.op_type in ("Shape", "Size") and source.inputs[0] in shapes:
-            known[name] = _size_output(source, shapes[source.inputs[0]][1])
+            known[name] = size_output(source, shapes[source.inputs[0]][1])
         else:
             known[name] = graph.stored[name] if name in graph.stored else seen.integers[name]
     if nodes:
         feeds = {name: known[name] for node in nodes for name in node.inputs if name in known}
-        known |= _evaluate(graph, nodes, feeds, [n for n in wanted if n in made])
+        known |= evaluate(graph, nodes, feeds, [n for n in wanted if n in made])
     return {key: np.asarray(known[name]) for key, name in names.items()}
 
 
@@ -81,15 +81,17 @@ def arithmetic_tensors(graph: Graph, seen: Trace) -> set[str]:
     return found
 
 
-def _size_output(node: Node, shape: tuple[int, ...]) -> NDArray[np.int64]:
+def size_output(node: Node, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """What a `Shape` or `Size` node puts out for a tensor of some shape."""
     if node.op_type == "Size":
         return np.array(math.prod(shape), dtype=np.int64)
     return np.array(shape[node.attributes.get("start", 0) : node.attributes.get("end", len(shape))], dtype=np.int64)
 
 
-def _evaluate(
+def evaluate(
     graph: Graph, nodes: Sequence[Node], feeds: Mapping[str, NDArray[Any]], wanted: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
+    """Run some nodes alone, on constants; returns the wanted tensors by name."""
     protos = [graph.protos[node.index] for node in nodes]
     constants = [numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in feeds.items()]
     outputs = [onnx.ValueInfoProto(name=name) for name in wanted]

@@ -21,18 +21,28 @@ from onnx_dnscp.graph import Graph, dimensions
 from onnx_dnscp.runtime import Session
 from onnx_dnscp.structure import split_weights
 from onnx_dnscp.tracing.bodies import trace_bodies
+from onnx_dnscp.tracing.inferred import infer_trace
 from onnx_dnscp.tracing.probe import FLOATS, INTEGERS, Trace, ask, inferred_types, integers_in
 
 TRACE_BATCHES = (2, 1)  # 2 tells a batch axis from a size-1 axis; some "dynamic" graphs only run with 1
 TRACE_SIZES = (64, 224, 32, 640)  # tried in turn for a dynamic axis that is not the batch
 
 
-def trace(graph: Graph, what: str = "The model") -> Trace:
-    """Run the model once and return the shapes and integers seen; `what` is how messages call it.
+def trace(graph: Graph, what: str = "The model", *, run: bool = False) -> Trace:
+    """Every tensor's shape and every integer's value at one input size; `what` is how messages call the model.
+
+    Both are inferred where that is enough; else, or if `run` is set, the model runs once.
 
     Raises:
         ModelError: No tried input size runs; the message is the runtime's for the first try.
     """
+    first = next(_candidate_shapes(graph))
+    inferred = None if run else infer_trace(graph, first, _batch(first))
+    return inferred or _run_and_look(graph, what)
+
+
+def _run_and_look(graph: Graph, what: str) -> Trace:
+    """The trace from a run at the first input sizes that the model takes."""
     probe, weights = split_weights(graph.proto)
     types = inferred_types(probe)
     shape_names, integer_names = ask(probe.graph, types, graph.stored)

@@ -1,0 +1,118 @@
+"""A trace without a run: ONNX's shape inference at concrete input sizes, and the graph's own integer arithmetic.
+
+It answers where inference knows every tensor and every integer is computed from constants and sizes, which most
+classifiers and segmenters fulfil; a run of the network is needed only for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper, shape_inference
+
+from onnx_dnscp.graph import Graph
+from onnx_dnscp.structure import copy_structure, is_big
+from onnx_dnscp.tracing.probe import FLOATS, Trace
+from onnx_dnscp.tracing.sizes import arithmetic_tensors, evaluate, shape_program, size_output
+
+_INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL})
+_SIZES = ("Shape", "Size")
+_FIRST_IR_WITHOUT_INPUTS = 4
+
+
+def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int) -> Trace | None:
+    """The trace at some input shapes, or None where something can only be known by running the model.
+
+    Strict inference also checks sizes against each other (a flattened image against the weight that reads it), so that
+    an inference that differs from the runtime's does not go unnoticed.
+    """
+    if any(node.captured or node.bodies for node in graph.nodes):
+        return None
+    if any(kind.tensor_type.elem_type not in FLOATS for kind in graph.inputs.values()):
+        return None
+    structure = copy_structure(graph.proto, lambda _, tensor: is_big(tensor))
+    structure.ir_version = max(structure.ir_version, _FIRST_IR_WITHOUT_INPUTS)  # before, initializers were inputs too
+    for info in structure.graph.input:
+        if info.name in inputs:
+            for dim, size in zip(info.type.tensor_type.shape.dim, inputs[info.name], strict=True):
+                dim.dim_value = size
+    del structure.graph.value_info[:]  # what the file declares may hold for other sizes only
+    for output in structure.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    shapes: dict[str, tuple[int, ...]] = {name: graph.stored.shape(name) for name in graph.stored}
+    shapes |= {s.values.name: tuple(s.dims) for s in graph.proto.graph.sparse_initializer} | dict(inputs)
+    known = {n: graph.stored[n] for n in graph.stored if graph.stored.dtype(n).kind in "ib"}
+    computed = [name for node in graph.nodes for name in node.outputs if name and name not in graph.stored]
+    while True:
+        types = _infer(structure)
+        if types is None or any(name not in types for name in computed):
+            return None
+        open_before = sum(name not in shapes for name in computed)
+        shapes |= {name: shape for name in computed if (shape := _full_shape(types[name])) is not None}
+        unknown = sum(name not in shapes for name in computed)
+        element_types = {name: types[name].elem_type for name in computed}
+        integers = _integers(graph, shapes, known, element_types)
+        if not unknown:
+            return None if _shaping(graph, element_types, integers) else Trace(shapes, integers, batch)
+        if unknown == open_before:
+            return None
+        _store(structure, {name: value for name, value in integers.items() if name not in graph.stored})
+
+
+def _infer(structure: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor] | None:
+    try:
+        inferred = shape_inference.infer_shapes(structure, check_type=True, strict_mode=True, data_prop=True).graph
+    except Exception:  # onnx raises several unrelated classes here
+        return None
+    infos = (*inferred.value_info, *inferred.output)
+    stored = {t.name: onnx.helper.make_tensor_type_proto(t.data_type, t.dims) for t in structure.graph.initializer}
+    return {name: kind.tensor_type for name, kind in (stored | {v.name: v.type for v in infos}).items()}
+
+
+def _full_shape(kind: onnx.TypeProto.Tensor) -> tuple[int, ...] | None:
+    if not kind.HasField("shape") or not all(dim.dim_value > 0 for dim in kind.shape.dim):
+        return None
+    return tuple(dim.dim_value for dim in kind.shape.dim)
+
+
+def _store(structure: onnx.ModelProto, values: Mapping[str, NDArray[Any]]) -> None:
+    """Put values in the place of the nodes that compute them, so that the next inference sees them."""
+    graph = structure.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    for index in reversed(range(len(graph.node))):
+        if all(name in values or not name for name in graph.node[index].output):
+            del graph.node[index]
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value, order="C"), name)
+        for name, value in values.items()
+        if name not in stored
+    )
+
+
+def _shaping(graph: Graph, types: Mapping[str, int], known: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether some integers depend on more than sizes and are read, so that they may shape something."""
+    unread = (*FLOATS, TensorProto.BOOL)
+    return any(kind not in unread and name not in known and graph.readers.get(name) for name, kind in types.items())
+
+
+def _integers(
+    graph: Graph, shapes: Mapping[str, tuple[int, ...]], stored: Mapping[str, NDArray[Any]], types: Mapping[str, int]
+) -> dict[str, NDArray[Any]]:
+    """Values of the integer tensors that are computed from constants and known sizes alone."""
+    known = dict(stored)
+    for node in graph.nodes:
+        if node.op_type in _SIZES and node.inputs[0] in shapes:
+            known[node.outputs[0]] = size_output(node, shapes[node.inputs[0]])
+    found = arithmetic_tensors(graph, Trace(shapes, known, 1))
+    wanted = [n for n, kind in types.items() if kind in _INTEGERS and n in found and n not in known]
+    if wanted:
+        nodes = shape_program(graph, Trace(shapes, known, 1), wanted)
+        made = {output for node in nodes for output in node.outputs}
+        read = {i for node in nodes for i in node.inputs if i and i not in made}
+        feeds = {name: known[name] if name in known else graph.stored[name] for name in read}
+        known |= evaluate(graph, nodes, feeds, wanted)
+    return known
