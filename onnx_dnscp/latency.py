@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,17 +14,25 @@ from numpy.typing import NDArray
 from onnx_dnscp.runtime import Session
 
 ROUNDS = 15
+TOGETHER = 1 << 28  # stored elements of all models up to which they are in memory together
 SECONDS_PER_RUN = 0.02  # repeat small models within a round until the clock can tell
 
 
 def latencies(models: Sequence[onnx.ModelProto], feeds: Mapping[str, NDArray[Any]], threads: int = 0) -> list[float]:
     """Median seconds of one call of each model on `feeds`.
 
-    The models take turns within one process, so that a busy machine slows all of them alike.
+    The models take turns within one process, so that a busy machine slows all of them alike; very large ones run one
+    after the other, so that the runtime's copy of one of them is in memory at a time.
 
     Raises:
         ModelError: A model cannot be run.
     """
+    if sum(math.prod(tensor.dims) for model in models for tensor in model.graph.initializer) > TOGETHER:
+        return [seconds for model in models for seconds in _take_turns([model], feeds, threads)]
+    return _take_turns(models, feeds, threads)
+
+
+def _take_turns(models: Sequence[onnx.ModelProto], feeds: Mapping[str, NDArray[Any]], threads: int) -> list[float]:
     sessions = [Session(model, threads=threads) for model in models]
     repeats = []
     for session in sessions:

@@ -41,6 +41,7 @@ def discover_units(graph: Graph, seen: Trace) -> Units:
     said = walk(graph, seen)
     roots = _rectangular_roots(said)
     said.locks += number_locks(graph, seen, said, lambda ids: np.unique(roots[ids]).size > 1)
+    _lock_what_no_weight_makes(said, roots)
     prunable = _prunable_roots(said, roots)
     _lock_whole_axes(said, roots, prunable)
     free_roots = np.where(prunable[roots], roots, FIXED)
@@ -157,6 +158,16 @@ def _prunable_roots(said: Walk, roots: Ids) -> NDArray[np.bool_]:
     prunable[_roots_of([read.channel_ids for _, read in said.reads], roots)] = True
     prunable[_roots_of([ids for ids, _ in said.locks], roots)] = False
     return prunable
+
+
+def _lock_what_no_weight_makes(said: Walk, roots: Ids) -> None:
+    """Lock, in `said`, copies of the image and other channels that are read without having been made by a weight."""
+    made = np.zeros(said.num_ids, dtype=bool)
+    made[_roots_of([ids for _, ids in said.writes], roots)] = True
+    for node, read in said.reads:
+        unmade = read.channel_ids[~made[roots[read.channel_ids]]]
+        if unmade.size:
+            said.locks.append((unmade, f"{node} reads channels that no weight makes"))
 
 
 def _lock_whole_axes(said: Walk, roots: Ids, prunable: NDArray[np.bool_]) -> None:
