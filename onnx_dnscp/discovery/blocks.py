@@ -13,7 +13,10 @@ from onnx_dnscp.graph import Graph
 from onnx_dnscp.ops.conv import BLOCKED, groups_go_whole
 
 _ATTEMPTS = 8  # of the search for sets; more find a few sets more
-_MOST_WORK = 1 << 29  # about components * kinds of them * rows; a few seconds
+_WINDOWS = (1, 2, 4)  # arrays that are searched at a time
+_PASSES = 20
+_MOST_ARRAYS = 40  # that are searched in more ways than one
+_MOST_WORK = 1 << 26  # components * kinds of them * rows of one attempt; a few seconds in all
 
 
 def grouped_weights(graph: Graph) -> dict[str, int]:
@@ -75,11 +78,35 @@ def balancing_unions(
     pairs: list[tuple[IdField, IdField]] = []
     for link in np.unique(linked):
         together = [array for array, at in zip(arrays, linked, strict=True) if at == link]
-        size = sum(array.size for array in together)
-        # Too many to search together: the first array alone leaves fewer components for the next call.
-        sets = _balance(together if size**2 * len(together) < _MOST_WORK else together[:1], stuck)
+        widths = _WINDOWS[:1] if len(together) > _MOST_ARRAYS else (*_WINDOWS, len(together))
+        sets = max((_in_windows(together, stuck, width) for width in widths), key=len)
         pairs += [(members[:1], members) for members in sets if members.size > 1]
     return pairs
+
+
+def _in_windows(arrays: Sequence[IdField], stuck: NDArray[np.bool_], width: int) -> list[IdField]:
+    """Sets of components whose counts are even in all arrays, found for `width` arrays at a time.
+
+    A few arrays are searched better than many, but what suits them need not suit those that come after.
+    """
+    label = np.arange(stuck.size)
+    now = list(arrays)
+    for _ in range(_PASSES):
+        changed = False
+        for first in range(0, max(1, len(arrays) - width + 1)):
+            window = _saying_something(now[first : first + width])
+            step = np.arange(stuck.size)
+            for members in _balance(window, stuck) if window else ():
+                step[members] = members[0]
+                changed |= members.size > 1
+            label = step[label]
+            now = [step[array] for array in now]
+        if not changed:
+            break
+    members = np.unique(np.concatenate([array.ravel() for array in arrays]))
+    order = np.argsort(label[members], kind="stable")
+    ends = np.flatnonzero(np.diff(label[members][order])) + 1
+    return np.split(members[order], ends)
 
 
 def _saying_something(arrays: Sequence[IdField]) -> list[IdField]:
@@ -109,6 +136,8 @@ def _balance(arrays: Sequence[IdField], stuck: NDArray[np.bool_]) -> list[IdFiel
     alike: dict[bytes, list[int]] = defaultdict(list)
     for member in uneven[~stuck[members[uneven]]]:
         alike[counts[member].tobytes()].append(int(member))
+    if len(arrays) > 1 and uneven.size * len(alike) * groups.sum() > _MOST_WORK:
+        return _balance(arrays[:1], stuck)  # leaves fewer components for the next call
     sets, rest = _even_sets(alike, starts, groups)
     rest += uneven[stuck[members[uneven]]].tolist()
     return [members[together] for together in (*sets, rest) if together]

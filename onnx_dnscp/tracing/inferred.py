@@ -22,6 +22,7 @@ from onnx_dnscp.tracing.sizes import arithmetic_tensors, evaluate, shape_program
 _INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL})
 _SIZES = ("Shape", "Size")
 _FIRST_IR_WITHOUT_INPUTS = 4
+_ROUNDS = 4  # of inference, each with the integers of the last; where every block needs another, a run is faster
 
 
 def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int) -> Trace | None:
@@ -47,7 +48,7 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
     shapes |= {s.values.name: tuple(s.dims) for s in graph.proto.graph.sparse_initializer} | dict(inputs)
     known = {n: graph.stored[n] for n in graph.stored if graph.stored.dtype(n).kind in "ib"}
     computed = [name for node in graph.nodes for name in node.outputs if name and name not in graph.stored]
-    while True:
+    for _ in range(_ROUNDS):
         types = _infer(structure)
         if types is None or any(name not in types for name in computed):
             return None
@@ -61,6 +62,7 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
         if unknown == open_before:
             return None
         _store(structure, {name: value for name, value in integers.items() if name not in graph.stored})
+    return None
 
 
 def _infer(structure: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor] | None:
