@@ -41,7 +41,7 @@ def set_inputs_to_zero(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
         factor = np.ones(shape)
         silence(node, operand, factor, consumer.input_channels)
         for step in way:
-            factor = moved_back(step, factor, numpy_helper.to_array(stored[consumer.weight]).shape)
+            factor = moved_back(step, factor, numpy_helper.to_array(stored[consumer.weight]).shape, makers, stored)
         factors[consumer.weight] *= factor
     for name, tensor in stored.items():
         values = numpy_helper.to_array(tensor)
@@ -116,8 +116,19 @@ def moved(
         return np.expand_dims(values, tuple(axes))
     if step.op_type == "Reshape":
         return values.reshape(integers(step.input[1], makers, stored))
-    assert step.op_type in CONVERTING, step.op_type
+    if step.op_type == "Slice":
+        return values[pieces(step, makers, stored)]
+    assert step.op_type in (*CONVERTING, "Mul"), step.op_type  # of stored tensors of one shape
     return values
+
+
+def pieces(
+    step: onnx.NodeProto, makers: dict[str, onnx.NodeProto], stored: dict[str, onnx.TensorProto]
+) -> tuple[slice, ...]:
+    """What a Slice with steps of 1 takes."""
+    starts, ends, axes = (integers(name, makers, stored) for name in step.input[1:4])
+    bounds = {axis: slice(start, end) for start, end, axis in zip(starts, ends, axes, strict=True)}
+    return tuple(bounds.get(axis, slice(None)) for axis in range(max(axes) + 1))
 
 
 def integers(name: str, makers: dict[str, onnx.NodeProto], stored: dict[str, onnx.TensorProto]) -> list[int]:
@@ -128,9 +139,19 @@ def integers(name: str, makers: dict[str, onnx.NodeProto], stored: dict[str, onn
     return list(maker.attribute[0].ints) if maker.op_type == "Constant" else integers(maker.input[0], makers, stored)
 
 
-def moved_back(step: onnx.NodeProto, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def moved_back(
+    step: onnx.NodeProto,
+    values: NDArray[Any],
+    shape: tuple[int, ...],
+    makers: dict[str, onnx.NodeProto],
+    stored: dict[str, onnx.TensorProto],
+) -> NDArray[Any]:
     if step.op_type == "Transpose":
         return values.transpose(np.argsort(permutation(step, values.ndim)))
+    if step.op_type == "Slice":
+        whole = np.ones(shape)
+        whole[pieces(step, makers, stored)] = values
+        return whole
     return values.reshape(shape)
 
 

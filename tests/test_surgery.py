@@ -104,21 +104,31 @@ def test_stored_tensors_shrink_exactly_where_the_plan_says(case: Case) -> None:
     units = units_of(case)
     for removed in removals(units):
         expected = stored_arrays(case.model)
+        groups = {n.input[1]: a.i for n in case.model.graph.node for a in n.attribute if a.name == "group"}
         for group in make_plan(units, removed, "0").groups:
             assert len(group.removed) == removed[units.groups[group.id].first :][: group.width].sum()
             for cut in group.slices:
                 gone = [index for indices in cut.indices.values() for index in indices]
-                expected[cut.tensor] = delete_marked(expected[cut.tensor], cut.axis, gone)
+                expected[cut.tensor] = delete_marked(expected[cut.tensor], cut.axis, gone, groups.get(cut.tensor, 1))
         for name, left in stored_arrays(pruned_model(case, removed)).items():
             if name in expected and expected[name].dtype.kind == "f":
                 values = expected[name]
                 np.testing.assert_array_equal(left.astype(values.dtype), values[~np.isnan(values)].reshape(left.shape))
 
 
-def delete_marked(values: NDArray[Any], axis: int, indices: list[int]) -> NDArray[Any]:
-    """Mark slices as NaN, so that several groups can cut one axis by original positions."""
+def delete_marked(values: NDArray[Any], axis: int, indices: list[int], groups: int) -> NDArray[Any]:
+    """Mark slices as NaN, so that several groups can cut one axis by original positions.
+
+    Positions beyond the axis count through the groups of a convolution, each with rows of its own.
+    """
     values = values.copy() if values.dtype.kind == "f" else values.astype(np.float64)
-    np.moveaxis(values, axis, 0)[indices] = np.nan
+    if max(indices) < values.shape[axis]:
+        np.moveaxis(values, axis, 0)[indices] = np.nan
+        return values
+    blocks = values.reshape(groups, -1, *values.shape[1:])
+    for index in indices:
+        group, position = divmod(index, values.shape[axis])
+        blocks[group, :, position] = np.nan
     return values
 
 

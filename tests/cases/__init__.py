@@ -12,6 +12,7 @@ from cases.base import ENDS, Case, case
 from cases.blocks import BLOCKS
 from cases.contrib import CONTRIB
 from cases.convolution import CONVOLUTIONS
+from cases.counts import COUNTS
 from cases.elementwise import BINARY, UNARY
 from cases.expand import EXPANDED
 from cases.heads import HEADS
@@ -34,6 +35,7 @@ from cases.transposed import TRANSPOSED
 __all__ = ["CASES", "ENDS", "Case", "case"]
 
 CASES: list[Case] = [
+    *COUNTS,
     *UNARY,
     *BINARY,
     *CONVOLUTIONS,
