@@ -98,7 +98,13 @@ def _way(name: str, weight: str, makers: Mapping[str, onnx.NodeProto]) -> list[o
 def _moved(step: onnx.NodeProto, places: Indices, tensors: Mapping[str, onnx.TensorProto]) -> Indices:
     attributes = {a.name: helper.get_attribute_value(a) for a in step.attribute}
     given = numpy_helper.to_array(tensors[step.input[1]]) if len(step.input) > 1 and step.input[1] in tensors else None
-    if step.op_type in ("Identity", "Cast"):
+    if step.op_type in ("Identity", "Cast", "Sign", "Mul"):  # 0 stays 0, whatever it is multiplied by
+        return places
+    if step.op_type == "Slice" and all(name in tensors for name in step.input[1:]):
+        starts, ends, axes, *steps = (numpy_helper.to_array(tensors[name]).tolist() for name in step.input[1:])
+        bounds = zip(axes, starts, ends, steps[0] if steps else [1] * len(axes), strict=True)
+        for axis, start, end, stride in bounds:
+            places = places[(slice(None),) * (axis % places.ndim) + (slice(start, end, stride),)]
         return places
     if step.op_type == "Transpose":
         return places.transpose(attributes.get("perm"))

@@ -142,7 +142,7 @@ def _uses(graph: Graph) -> Iterator[_Use]:
         rules = macs_rules_for(node)
         operands = data_and_weight(node) if rules else ("", "")
         # A product of two constants is worked out when the model is loaded.
-        if rules and {graph.stored_source(operand) is None for operand in operands} == {True, False}:
+        if rules and {operand in graph.fixed for operand in operands} == {True, False}:
             yield from (_Use((*operands, node.result), rule) for rule in rules)
 
 

@@ -182,6 +182,15 @@ class Graph:
                 readers.setdefault(name, []).append((node, -1))
         return {name: tuple(pairs) for name, pairs in readers.items()}
 
+    @cached_property
+    def fixed(self) -> frozenset[str]:
+        """Tensors that are stored or computed from stored tensors alone."""
+        found = set(self.stored)
+        for node in self.nodes:
+            if node.inputs and not node.captured and all(not i or i in found for i in node.inputs):
+                found.update(filter(None, node.outputs))
+        return frozenset(found)
+
     def stored_source(self, name: str) -> str | None:
         """The stored tensor behind an operand, through operators that only rearrange or convert it."""
         while name not in self.stored:

@@ -43,7 +43,6 @@ class OperandEditor:
         self._tensors = dict(stored_tensors(model))
         self._constants = {n.output[0]: n for n in self._nodes if n.op_type == "Constant"}
         self._corrections: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
-        self._baked = _baked(units)
         self._taken = {name for node in self._nodes for name in node.output}
         for graph in all_graphs(model.graph):
             self._taken |= {t.name for t in graph.initializer} | {i.name for i in graph.input}
@@ -65,7 +64,7 @@ class OperandEditor:
         wanted = edit.values.astype(found.dtype).reshape(found.shape if same_size else edit.values.shape)
         if name in graph.stored and self._is_read_once(name):
             self._rewrite(name, wanted)
-        elif name in self._baked or not same_size:
+        elif name in graph.fixed or not same_size:
             self._read_new_initializer(node, edit.operand, wanted)
         elif not self._rewrite_leaves(name, found, wanted):
             self._correct(node, edit.operand, found, wanted)
@@ -172,12 +171,3 @@ class OperandEditor:
             name = f"{base}_{number}"
         self._taken.add(name)
         return name
-
-
-def _baked(units: Units) -> set[str]:
-    """Tensors that depend on stored tensors only."""
-    baked = set(units.graph.stored)
-    for node in units.graph.nodes:
-        if node.inputs and not node.captured and all(not i or i in baked for i in node.inputs):
-            baked.update(filter(None, node.outputs))
-    return baked
