@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -62,8 +63,9 @@ def copy_with_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]
 def set_tensor(tensor: onnx.TensorProto, values: NDArray[Any]) -> None:
     """Put `values` into `tensor` in place, converted to the tensor's own element type."""
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    fresh = numpy_helper.from_array(np.asarray(values, dtype=dtype, order="C"))
+    values = np.asarray(values, dtype=dtype, order="C")
+    plain = values.dtype.kind in "fiu" and sys.byteorder == "little"  # otherwise onnx packs or swaps
     for field in [field.name for field, _ in tensor.ListFields() if field.name not in _DESCRIPTION]:
         tensor.ClearField(field)
-    tensor.dims.extend(fresh.dims)
-    tensor.raw_data = fresh.raw_data
+    tensor.dims.extend(values.shape)
+    tensor.raw_data = values.tobytes() if plain else numpy_helper.from_array(values).raw_data

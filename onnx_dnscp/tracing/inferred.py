@@ -47,7 +47,10 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
     shapes: dict[str, tuple[int, ...]] = {name: graph.stored.shape(name) for name in graph.stored}
     shapes |= {s.values.name: tuple(s.dims) for s in graph.proto.graph.sparse_initializer} | dict(inputs)
     known = {n: graph.stored[n] for n in graph.stored if graph.stored.dtype(n).kind in "ib"}
-    computed = [name for node in graph.nodes for name in node.outputs if name and name not in graph.stored]
+    masks = _unread_masks(graph)
+    computed = [
+        name for node in graph.nodes for name in node.outputs if name and name not in graph.stored and name not in masks
+    ]
     for _ in range(_ROUNDS):
         types = _infer(structure)
         if types is None or any(name not in types for name in computed):
@@ -58,11 +61,23 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
         element_types = {name: types[name].elem_type for name in computed}
         integers = _integers(graph, shapes, known, element_types)
         if not unknown:
+            shapes |= {mask: shapes[kept] for mask, kept in masks.items()}
             return None if _shaping(graph, element_types, integers) else Trace(shapes, integers, batch)
         if unknown == open_before:
             return None
         _store(structure, {name: value for name, value in integers.items() if name not in graph.stored})
     return None
+
+
+def _unread_masks(graph: Graph) -> dict[str, str]:
+    """Masks of Dropout nodes that nobody reads, of which old opsets say no shape, and what they are masks of."""
+    return {
+        mask: node.outputs[0]
+        for node in graph.nodes
+        if node.op_type == "Dropout"
+        for mask in node.outputs[1:]
+        if mask and not graph.readers.get(mask) and mask not in graph.outputs
+    }
 
 
 def _infer(structure: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor] | None:
