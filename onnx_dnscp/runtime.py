@@ -7,6 +7,7 @@ and overwrite each other, so what is there has to be asked for and not assumed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.bfloat import uses_bfloat16, widen_bfloat16, widened
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.structure import split_weights
+from onnx_dnscp.structure import BIG, join_weights, split_weights
 
 MAX_OPSET = 21  # newest default-domain opset that onnxruntime 1.19 runs and trains
 MAX_IR_VERSION = 10  # newest IR version that onnxruntime 1.19 reads
@@ -92,6 +93,33 @@ def first_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__).rstrip(".")
 
 
+@cache
+def _takes_weights_apart() -> bool:
+    """Whether the installed runtime takes weights from memory for tensors that the model declares as external.
+
+    onnxruntime 1.19 does; later ones look for the file first.
+    """
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[BIG + 1])
+    values = np.zeros(BIG + 1, dtype=np.float32)
+    tensor.raw_data = values.tobytes()
+    node = onnx.helper.make_node("Identity", ["w"], ["y"])
+    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [BIG + 1])
+    graph = onnx.helper.make_graph([node], "probe", [], [output], [tensor])
+    opset = onnx.helper.make_opsetid("", MAX_OPSET)
+    structure, apart = split_weights(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=MAX_IR_VERSION))
+    options = ort.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    given = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in apart.items()}
+    for name, value in given.items():
+        options.add_initializer(name, value)
+    try:
+        ort.InferenceSession(structure.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # the runtime's exception classes share no public base
+        return False
+    return True
+
+
 class Session:
     """One inference session on the CPU that reports failures as `ModelError`.
 
@@ -129,6 +157,8 @@ class Session:
         for output in structure.graph.output:
             wanted.pop(output.name, None)
         structure.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+        if not _takes_weights_apart():
+            structure, apart = join_weights(structure, apart), {}
         serialized = working_copy(structure).SerializeToString()
         # The runtime does not copy these and needs them: for as long as the session lives, or until it has optimised.
         self._weights = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in widened(apart).items()}

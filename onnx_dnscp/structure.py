@@ -7,7 +7,7 @@ edits or runs a model therefore takes its structure, with big tensors declared b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,16 @@ def split_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, ND
             tensor.data_location = TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value="memory")
     return structure, {name: numpy_helper.to_array(tensor) for name, tensor in (big | constants).items()}
+
+
+def join_weights(structure: onnx.ModelProto, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+    """A copy of `structure` with the values of its big tensors put back."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(structure)
+    for tensor in whole.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name], tensor.name))
+    return whole
 
 
 def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

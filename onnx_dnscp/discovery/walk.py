@@ -131,7 +131,7 @@ def _visit(state: Walk, graph: Graph, trace: Trace, node: Node) -> None:
     state.unions += answer.unions
     state.reads += [(node, read) for read in answer.reads]
     for read in answer.reads:
-        if reason := not_silenced(graph, node, read.operand):
+        if reason := not_silenced(graph, trace.shapes, node, read.operand):
             state.locks.append((read.channel_ids, f"{node}: {reason}"))
     state.writes += [(node, ids) for ids in answer.writes]
     state.locks += answer.locks

@@ -7,6 +7,7 @@ where their zero point is 0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,22 +20,24 @@ _WITH_ZERO_POINT = frozenset({"QLinearConv", "QLinearMatMul", "QGemm", "ConvInte
 # What pieces of a weight are taken with, and functions that are 0 at 0.
 _KEEP_ZERO = frozenset({"Slice", "Split", "Gather", "Abs", "Neg", "Sign", "Relu", "Tanh"})
 _ZERO = np.zeros(1)
+Shapes = Mapping[str, tuple[int, ...]]
 
 
-def not_silenced(graph: Graph, node: Node, operand: int) -> str:
+def not_silenced(graph: Graph, shapes: Shapes, node: Node, operand: int) -> str:
     """Why zeros in the stored weight behind an operand do not silence it; empty if they do."""
     zero = _zero_point(graph, node, operand) if node.op_type in _WITH_ZERO_POINT else _ZERO
-    return _not_zero(graph, node.inputs[operand], zero)
+    return _not_zero(graph, shapes, node.inputs[operand], zero)
 
 
-def _not_zero(graph: Graph, name: str, zero: NDArray[Any] | None) -> str:
+def _not_zero(graph: Graph, shapes: Shapes, name: str, zero: NDArray[Any] | None) -> str:
     """Why a 0 in any stored tensor behind `name` does not arrive as `zero`; empty if it does."""
     while name not in graph.stored and zero is not None:
         maker = graph.producer.get(name)
         if maker is None or not maker.inputs or maker.domain:
             return f"its weight {name!r} is not stored"
-        if maker.op_type == "Mul" and not zero.any():
-            return next(filter(None, (_not_zero(graph, factor, zero) for factor in maker.inputs)), "")
+        # The first factor is the one that a plan names, so it must have every slice of the product.
+        if maker.op_type == "Mul" and not zero.any() and shapes[maker.inputs[0]] == shapes[name]:
+            return next(filter(None, (_not_zero(graph, shapes, factor, zero) for factor in maker.inputs)), "")
         if maker.op_type not in ONE_TO_ONE | _KEEP_ZERO:
             return f"its weight is computed by {maker}"
         if maker.op_type == "DequantizeLinear":
