@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.discovery.blocks import balancing_unions
+from onnx_dnscp.discovery.balance import balancing_unions
 from onnx_dnscp.discovery.numbers import number_locks
 from onnx_dnscp.discovery.walk import Slot, Walk, walk
 from onnx_dnscp.fields import IdField, axis_rows, compact, connected_components, varying_axes

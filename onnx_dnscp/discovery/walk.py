@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import onnx_dnscp.ops  # noqa: F401  (importing registers the rules)
-from onnx_dnscp.discovery.blocks import grouped_weights
+from onnx_dnscp.discovery.balance import grouped_weights
 from onnx_dnscp.discovery.zeros import not_silenced
 from onnx_dnscp.fields import IdField, on_axis, varying_axes
 from onnx_dnscp.graph import Graph, Node

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_dnscp.fields import IdField, on_axis, varying_axes
+from onnx_dnscp.graph import CHANNEL_AXIS
 from onnx_dnscp.ops.registry import Flow, Op, op_rule
 
-CHANNEL_AXIS = 1
 _RANK = 4  # (batch, channels, height, width)
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnx_dnscp.fields import IdField, collapse, on_axis, varying_axes
+from onnx_dnscp.graph import CHANNEL_AXIS
 from onnx_dnscp.ops.macs import Shape, macs_rule
 from onnx_dnscp.ops.registry import Flow, Op, Read, Refusal, Value, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, SetAttribute, resize_rule
-
-CHANNEL_AXIS = 1
 
 
 @op_rule("Conv")

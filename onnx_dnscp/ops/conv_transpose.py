@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_dnscp.fields import IdField, on_axis
-from onnx_dnscp.ops.conv import CHANNEL_AXIS, over_space, put_out
+from onnx_dnscp.graph import CHANNEL_AXIS
+from onnx_dnscp.ops.conv import groups_go_whole, over_space, put_out
 from onnx_dnscp.ops.macs import Shape, macs_rule
 from onnx_dnscp.ops.registry import Flow, Op, Read, Refusal, Value, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, SetAttribute, resize_rule
@@ -22,7 +23,7 @@ def conv_transpose(op: Op) -> Flow | Refusal:
     flow.lock_other_axes(weight, (0, 1), f"kernel axis of {op.node}")
     group = int(op.node.attributes.get("group", 1))
     arriving = flow.channel_vector(x, CHANNEL_AXIS)
-    if arriving is not None and weight.shape[0] // group < group:
+    if arriving is not None and groups_go_whole(group, weight.shape[0] // group):
         made: IdField | None = _couple_whole_groups(flow, op, arriving.reshape(group, -1), weight)
     else:
         shared = flow.channel_vector(weight, 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from onnx_dnscp.fields import varying_axes
-from onnx_dnscp.ops.conv import CHANNEL_AXIS, over_space
+from onnx_dnscp.graph import CHANNEL_AXIS
+from onnx_dnscp.ops.conv import over_space
 from onnx_dnscp.ops.registry import Flow, Op, op_rule
 
 

@@ -1,1 +1,1 @@
-"""Stage 2, canonicalise: what one run of a model shows."""
+"""Stage 2, canonicalise: the sizes and integers of a model."""

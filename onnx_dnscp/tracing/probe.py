@@ -19,7 +19,7 @@ FLOATS = frozenset(
 
 @dataclass(frozen=True)
 class Trace:
-    """What one concrete run showed.
+    """Sizes and integers of a model at one input size, inferred or seen in a run.
 
     Attributes:
         shapes: Tensor name to its shape, for stored tensors, graph inputs and all node outputs.

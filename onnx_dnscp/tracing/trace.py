@@ -1,9 +1,9 @@
-"""Stage 2, canonicalise: one run of the model tells every tensor's shape and every computed integer.
+"""Stage 2, canonicalise: every tensor's shape and every computed integer, at one input size.
 
-Exporters compute shapes, split sizes and pad amounts inside the graph. Rather than folding the graph,
-which would change the nodes that ids are attached to, the model is run once on a concrete input with
-the shape of every tensor, and the value of every integer tensor, as extra outputs. The runtime itself
-is then the authority on what each operator does. Float activations are not kept.
+Exporters compute shapes, split sizes and pad amounts inside the graph. Rather than folding the graph, which would
+change the nodes that ids are attached to, they are inferred (`inferred.py`). Where that is not enough, the model is run
+once with the shape of every tensor, and the value of every integer tensor, as extra outputs; the runtime itself is then
+the authority on what each operator does. Float activations are not kept.
 """
 
 from __future__ import annotations
