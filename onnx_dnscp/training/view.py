@@ -6,7 +6,7 @@ ever reaches a saved file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,14 +18,17 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.graph import Graph, read_graph
 from onnx_dnscp.taps import output_taps
+from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.passes.auto_pad import make_pads_explicit
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode, freeze_batch_norm, train_batch_norm
+from onnx_dnscp.training.passes.constant_folding import fold_constants
 from onnx_dnscp.training.passes.constants import lift_constants
+from onnx_dnscp.training.passes.decompose import decompose
 from onnx_dnscp.training.passes.dropout import drop_dropout
 from onnx_dnscp.training.passes.names import name_nodes
 from onnx_dnscp.training.passes.opset import to_trainable_opset
 from onnx_dnscp.training.passes.static_shapes import fix_input_shapes
-from onnx_dnscp.units import Units
+from onnx_dnscp.units import Consumer, Units
 
 MASK_INPUT = "dnscp//mask"
 LOSS = "dnscp//loss"
@@ -82,6 +85,7 @@ def build_view(
     *,
     units: Units | None = None,
     batch_norm: BatchNormMode = "train",
+    learned: Sequence[str] | None = None,
 ) -> TrainingView:
     """Arrange a copy of `model` for training.
 
@@ -90,34 +94,40 @@ def build_view(
         shapes: Concrete shape of every graph input, batch first.
         units: If given, a mask vector of one value per unit multiplies their consumers' input channels.
         batch_norm: "train" normalises by the batch and updates running statistics; "frozen" keeps them.
+        learned: Stored tensors that learn; by default the weights of convolutions and the like, see `LEARNED_OPERANDS`.
 
     Raises:
         ModelError: The opset cannot be converted.
         RequestError: A weight cannot be trained: it is of integers, or in a sub-graph.
     """
+    if units is not None:
+        _refuse_integers(units)
+        _refuse_bodies(units)
     copy = to_trainable_opset(model)
     lift_constants(copy)
     fix_input_shapes(copy, shapes)
     drop_dropout(copy)
-    make_pads_explicit(copy)
     graph = read_graph(copy)
-    taps, trainable = output_taps(graph), _learned_tensors(graph)
-    if batch_norm == "train":
-        statistics = train_batch_norm(copy)
-    else:
-        freeze_batch_norm(copy)
-        statistics = {}
-    fed = {name: np.array(graph.stored[name]) for name in (*trainable, *statistics)}
-    _feed(copy, set(fed))
-    view = TrainingView(copy, trainable, statistics, taps, fed)
+    seen = dict(trace(graph).shapes)
+    if learned is None:
+        learned = _learned_tensors(graph)
+    view = TrainingView(copy, list(learned), {}, output_taps(graph), {})
     if units is not None:
-        _refuse_integers(units)
-        _refuse_bodies(units)
-        _insert_masks(view, units)
+        _insert_masks(view, units, seen)
+    fold_constants(copy, seen, view.trainable)
+    make_pads_explicit(copy, seen)
+    if batch_norm == "train":
+        view.statistics = train_batch_norm(copy)
+    else:
+        freeze_batch_norm(copy, seen)
+    view.values = {name: np.array(graph.stored[name]) for name in (*view.trainable, *view.statistics)}
+    _feed(copy, view.values.keys())
+    decompose(copy, seen)
     name_nodes(copy)
     del copy.graph.output[:]
     copy.graph.output.extend(
-        helper.make_tensor_value_info(new, TensorProto.FLOAT, fed[old].shape) for old, new in statistics.items()
+        helper.make_tensor_value_info(new, TensorProto.FLOAT, view.values[old].shape)
+        for old, new in view.statistics.items()
     )
     return view
 
@@ -168,7 +178,7 @@ def _is_product(graph: Graph, name: str) -> bool:
     return node is not None and node.op_type in ("MatMul", "Conv", "ConvTranspose")
 
 
-def _feed(model: onnx.ModelProto, names: set[str]) -> None:
+def _feed(model: onnx.ModelProto, names: Collection[str]) -> None:
     """Turn initializers into graph inputs, so that the training graph reads them from outside."""
     graph = model.graph
     declared = {i.name for i in graph.input}
@@ -178,20 +188,28 @@ def _feed(model: onnx.ModelProto, names: set[str]) -> None:
         graph.initializer.remove(tensor)
 
 
-def _insert_masks(view: TrainingView, units: Units) -> None:
+def _insert_masks(view: TrainingView, units: Units, shapes: dict[str, tuple[int, ...]]) -> None:
     """One vector for the whole network, gathered into the shape each consumer needs, then `Mul(W, T)`.
 
-    The vector has one element more than there are units: it is always 1, and FIXED channels read it.
+    The vector has one element more than there are units: it is always 1, and FIXED channels read it. `shapes` learns
+    those of the new tensors.
     """
-    graph = view.model.graph
     view.add_input(MASK_INPUT, TensorProto.FLOAT, (units.num_units + 1,))
-    for number, consumer in enumerate(units.consumers):
-        position, node = next((i, n) for i, n in enumerate(graph.node) if consumer.output in n.output)
-        indices = np.where(consumer.operand_units < 0, units.num_units, consumer.operand_units).astype(np.int64)
-        index_name = view.add_constant(f"dnscp//units/{number}", indices)
-        mask, masked = f"dnscp//mask/{number}", f"dnscp//masked/{number}"
-        weight = node.input[consumer.operand]
-        node.input[consumer.operand] = masked
-        graph.node.insert(position, helper.make_node("Mul", [weight, mask], [masked], name=masked))
-        graph.node.insert(position, helper.make_node("Gather", [MASK_INPUT, index_name], [mask], name=mask))
-        view.masks.append(mask)
+    consumers: dict[str, list[tuple[int, Consumer]]] = {}
+    for numbered in enumerate(units.consumers):
+        consumers.setdefault(numbered[1].output, []).append(numbered)
+    nodes: list[onnx.NodeProto] = []
+    for node in view.model.graph.node:
+        for number, consumer in (pair for name in node.output for pair in consumers.get(name, ())):
+            indices = np.where(consumer.operand_units < 0, units.num_units, consumer.operand_units).astype(np.int64)
+            index_name = view.add_constant(f"dnscp//units/{number}", indices)
+            mask, masked = f"dnscp//mask/{number}", f"dnscp//masked/{number}"
+            weight = node.input[consumer.operand]
+            node.input[consumer.operand] = masked
+            nodes.append(helper.make_node("Gather", [MASK_INPUT, index_name], [mask], name=mask))
+            nodes.append(helper.make_node("Mul", [weight, mask], [masked], name=masked))
+            view.masks.append(mask)
+            shapes |= {mask: indices.shape, masked: shapes[weight]}
+        nodes.append(node)
+    del view.model.graph.node[:]
+    view.model.graph.node.extend(nodes)

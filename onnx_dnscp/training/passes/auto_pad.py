@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
-from onnx import helper, shape_inference
+from onnx import helper
 
 _WINDOWED = frozenset({"Conv", "AveragePool", "MaxPool", "LpPool"})
 
 
-def make_pads_explicit(model: onnx.ModelProto) -> None:
-    """Replace `auto_pad` by explicit `pads`, from the concrete input shapes the model must have by now."""
+def make_pads_explicit(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Replace `auto_pad` by explicit `pads`; `shapes` are the concrete ones of every tensor."""
     nodes = [
         n for n in model.graph.node if n.op_type in _WINDOWED and _attribute(n, "auto_pad", b"NOTSET") != b"NOTSET"
     ]
-    if not nodes:
-        return
-    inferred = shape_inference.infer_shapes(model, data_prop=True).graph
-    sizes = {
-        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*inferred.value_info, *inferred.input)
-    }
-    kernels = {t.name: list(t.dims) for t in model.graph.initializer}
     for node in nodes:
         mode = _attribute(node, "auto_pad", b"")
-        kernel = list(_attribute(node, "kernel_shape", None) or kernels[node.input[1]][2:])
-        space = sizes[node.input[0]][2:]
+        kernel = list(_attribute(node, "kernel_shape", None) or shapes[node.input[1]][2:])
+        space = shapes[node.input[0]][2:]
         strides = list(_attribute(node, "strides", None) or [1] * len(space))
         dilations = list(_attribute(node, "dilations", None) or [1] * len(space))
         begins, ends = [], []

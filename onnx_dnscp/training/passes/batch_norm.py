@@ -5,6 +5,7 @@ The runtime's gradient of inference-mode BatchNormalization is silently wrong, s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -34,14 +35,13 @@ def train_batch_norm(model: onnx.ModelProto) -> dict[str, str]:
     return following
 
 
-def freeze_batch_norm(model: onnx.ModelProto) -> None:
+def freeze_batch_norm(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Replace batch norms by `(x - mean) * (1 / sqrt(var + eps)) * scale + bias`; scale and bias can still learn."""
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    rank = _ranks(model)
     for node in _batch_norms(model):
         x, scale, bias, mean, variance = node.input[:5]
         y = node.output[0]
-        shape = (-1,) + (1,) * (rank[x] - 2)
+        shape = (-1,) + (1,) * (len(shapes[x]) - 2)
         epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), _DEFAULT_EPSILON)
         inverse_std = 1 / np.sqrt(stored[variance] + epsilon)
         constants = {
@@ -67,8 +67,3 @@ def freeze_batch_norm(model: onnx.ModelProto) -> None:
 
 def _batch_norms(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [n for n in model.graph.node if n.op_type == "BatchNormalization" and not n.domain]
-
-
-def _ranks(model: onnx.ModelProto) -> dict[str, int]:
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    return {v.name: len(v.type.tensor_type.shape.dim) for v in (*graph.value_info, *graph.input, *graph.output)}

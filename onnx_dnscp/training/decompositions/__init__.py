@@ -1,0 +1,8 @@
+"""Operators without a (right) gradient, each spelled in operators that have one; one family per file.
+
+A file is imported here so that its rules are registered; `passes/decompose.py` applies them.
+"""
+
+from onnx_dnscp.training.decompositions import elementwise
+
+__all__ = ["elementwise"]

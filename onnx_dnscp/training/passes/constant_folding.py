@@ -1,0 +1,69 @@
+"""Fold what depends on no input once all shapes are fixed: sizes, indices, anchors, computed constants."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from onnx_dnscp.graph import Graph, read_graph
+from onnx_dnscp.runtime import Session
+from onnx_dnscp.structure import bodies
+from onnx_dnscp.tracing.sizes import size_output
+
+_SIZES = ("Shape", "Size")
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+
+
+def fold_constants(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], varying: Collection[str]) -> None:
+    """Replace nodes that compute constants by initializers, in place.
+
+    Args:
+        model: With concrete input shapes; `Constant` nodes are initializers already.
+        shapes: Of every tensor.
+        varying: Initializers that change during training.
+    """
+    graph = model.graph
+    view = read_graph(model)
+    constant = {t.name for t in graph.initializer} - set(varying)
+    folded = []
+    for node in graph.node:
+        is_size = node.op_type in _SIZES and node.input[0] in shapes
+        depends = any(name and name not in constant for name in node.input)
+        if is_size or not (depends or node.op_type in _RANDOM or next(bodies(node), None) is not None):
+            folded.append(node)
+            constant.update(node.output)
+    if not folded:
+        return
+    made = {name for node in folded for name in node.output if name}
+    rest = [node for node in graph.node if node.output[0] not in made]
+    wanted = made & ({name for node in rest for name in node.input} | {o.name for o in graph.output})
+    values = _evaluate(view, folded, shapes, sorted(wanted))
+    del graph.node[:]
+    graph.node.extend(rest)
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(value, order="C"), n) for n, value in values.items())
+
+
+def _evaluate(
+    graph: Graph, nodes: list[onnx.NodeProto], shapes: Mapping[str, tuple[int, ...]], wanted: list[str]
+) -> dict[str, NDArray[Any]]:
+    """Run the nodes alone; sizes of tensors they do not compute come from `shapes`."""
+    body = helper.make_graph([], "constants", [], [onnx.ValueInfoProto(name=name) for name in wanted])
+    for node in nodes:
+        if node.op_type in _SIZES:
+            value = numpy_helper.from_array(
+                size_output(graph.producer[node.output[0]], shapes[node.input[0]]), node.output[0]
+            )
+            body.initializer.append(value)
+        else:
+            body.node.append(node)
+    read = {name for node in body.node for name in node.input} | set(wanted)
+    body.initializer.extend(t for t in graph.proto.graph.initializer if t.name in read)
+    alone = helper.make_model(body, opset_imports=graph.proto.opset_import, ir_version=graph.proto.ir_version)
+    return Session(alone, optimize=False, what="The constant part of the model").run({})
