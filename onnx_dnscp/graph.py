@@ -25,7 +25,7 @@ ONE_TO_ONE = frozenset(
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "DeformConv"})
 CHANNEL_AXIS = 1  # of the activations that convolutions read and make
-_KEPT = 1024  # elements; decoded values of smaller stored tensors are kept
+_ROOM = 1 << 28  # bytes of decoded values that are kept; what does not fit is decoded anew each time
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Node:
 
 
 class StoredTensors(Mapping[str, NDArray[Any]]):
-    """Values of stored tensors by name, decoded when they are asked for; big ones anew each time.
+    """Values of stored tensors by name, decoded when they are asked for; in large models some anew each time.
 
     Args:
         sources: The tensors, or arrays where the file keeps plain lists.
@@ -90,14 +90,16 @@ class StoredTensors(Mapping[str, NDArray[Any]]):
     def __init__(self, sources: Mapping[str, onnx.TensorProto | NDArray[Any]]) -> None:
         self._sources = sources
         self._kept: dict[str, NDArray[Any]] = {}
+        self._room = _ROOM
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name in self._kept:
             return self._kept[name]
         source = self._sources[name]
         array = source if isinstance(source, np.ndarray) else numpy_helper.to_array(source)
-        if array.size <= _KEPT:
+        if array.nbytes <= self._room:
             self._kept[name] = array
+            self._room -= array.nbytes
         return array
 
     def __iter__(self) -> Iterator[str]:

@@ -62,13 +62,18 @@ def make_plan(units: Units, removed: NDArray[np.bool_], model_sha256: str) -> Pl
         model_sha256: Hash of the model file the plan is for.
     """
     slices: defaultdict[int, list[PlanSlice]] = defaultdict(list)
+    known: dict[tuple[bytes, bytes], dict[int, list[int]]] = {}  # most tensors of a group list the same positions
     for index, positions, owners in units.slices.by_axis(removed[units.slices.unit]):
         tensor, axis = units.slices.axes[index]
         group_of = units.group_of[owners]
         for number in np.unique(group_of):
             group = units.groups[number]
             mine = group_of == number
-            indices = _positions_of(owners[mine] - group.first, positions[mine])
+            own, at = owners[mine], positions[mine]
+            key = own.tobytes(), at.tobytes()
+            if key not in known:
+                known[key] = _positions_of(own - group.first, at)
+            indices = known[key]
             slices[group.id].append(PlanSlice.model_construct(tensor=tensor, axis=axis, indices=indices))
     groups = [
         PlanGroup.model_construct(

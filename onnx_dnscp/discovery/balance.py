@@ -78,10 +78,18 @@ def balancing_unions(
     pairs: list[tuple[IdField, IdField]] = []
     for link in np.unique(linked):
         together = [array for array, at in zip(arrays, linked, strict=True) if at == link]
+        if len(together) == 1 and _takes_equal_positions(together[0], stuck):
+            pairs.append((together[0][:1], together[0]))
+            continue
         widths = _WINDOWS[:1] if len(together) > _MOST_ARRAYS else (*_WINDOWS, len(together))
         sets = max((_in_windows(together, stuck, width) for width in widths), key=len)
         pairs += [(members[:1], members) for members in sets if members.size > 1]
     return pairs
+
+
+def _takes_equal_positions(array: IdField, stuck: NDArray[np.bool_]) -> bool:
+    """Whether every component has a single position and may go, so that the columns are the smallest sets."""
+    return np.unique(array).size == array.size and not stuck[array].any()
 
 
 def _in_windows(arrays: Sequence[IdField], stuck: NDArray[np.bool_], width: int) -> list[IdField]:

@@ -261,21 +261,33 @@ def _describe_groups(
 
 def _locked_channels(said: Walk, roots: Ids) -> tuple[Locked, ...]:
     """Locked components that weights make or read as channels, merged when tensors and reasons agree."""
-    tensor_of = np.full(said.num_ids, -1, dtype=np.int64)
-    for number, (_, _, first, size) in enumerate(said.slots):
-        tensor_of[first : first + size] = number
-    reasons: defaultdict[int, list[str]] = defaultdict(list)
-    for ids, reason in said.locks:
-        for root in np.unique(roots[ids]):
-            reasons[int(root)].append(reason)
-    channels = [ids for _, ids in said.writes] + [read.channel_ids for _, read in said.reads]
-    merged: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
-    members: defaultdict[int, set[str]] = defaultdict(set)
-    lockable = np.isin(roots, list(reasons)) & (tensor_of >= 0)
-    for root, tensor in np.unique(np.stack([roots[lockable], tensor_of[lockable]], axis=1), axis=0):
-        members[int(root)].add(said.slots[tensor][0])
-    for root in np.unique(_roots_of(channels, roots)):
-        if int(root) in reasons and int(root) in members:  # what no tensor stores is no channel of the file
-            key = (tuple(sorted(members[int(root)])), tuple(dict.fromkeys(reasons[int(root)])))
-            merged[key] = merged.get(key, 0) + 1
-    return tuple(Locked(width, tensors, why) for (tensors, why), width in merged.items())
+    channels = np.zeros(said.num_ids, dtype=bool)
+    channels[_roots_of([ids for _, ids in said.writes] + [read.channel_ids for _, read in said.reads], roots)] = True
+    texts = list(dict.fromkeys(reason for _, reason in said.locks))
+    number = {reason: i for i, reason in enumerate(texts)}
+    why = _pairs([(roots[ids].ravel(), number[reason]) for ids, reason in said.locks], channels)
+    tensors = list(dict.fromkeys(name for name, *_ in said.slots))
+    place = {name: i for i, name in enumerate(tensors)}
+    stored = [(roots[first : first + size], place[name]) for name, _, first, size in said.slots]
+    where = _pairs(stored, channels & np.isin(np.arange(said.num_ids), why[:, 0]))
+    why = why[np.isin(why[:, 0], where[:, 0])]  # what no tensor stores is no channel of the file
+    words = np.random.default_rng(0).integers(0, 2**63, size=len(texts) + len(tensors), dtype=np.uint64)
+    signatures = np.zeros(said.num_ids, dtype=np.uint64)  # equal sets of reasons and tensors sum equally
+    np.add.at(signatures, why[:, 0], words[why[:, 1]])
+    np.add.at(signatures, where[:, 0], words[len(texts) + where[:, 1]])
+    locked = np.unique(why[:, 0])
+    _, first_of, widths = np.unique(signatures[locked], return_index=True, return_counts=True)
+    found = []
+    for i in np.argsort(first_of):
+        root = locked[first_of[i]]
+        names = tuple(sorted(tensors[t] for t in where[where[:, 0] == root, 1]))
+        found.append(Locked(int(widths[i]), names, tuple(texts[t] for t in why[why[:, 0] == root, 1])))
+    return tuple(found)
+
+
+def _pairs(sets: list[tuple[Ids, int]], wanted: NDArray[np.bool_]) -> Ids:
+    """(pairs, 2) every wanted root with the number of each set it is in, ordered and once."""
+    members = [root[wanted[root]] for root, _ in sets]
+    numbers = np.repeat([number for _, number in sets], [m.size for m in members])
+    both = np.stack([np.concatenate([*members, np.zeros(0, np.int64)]), numbers.astype(np.int64)], axis=1)
+    return np.unique(both, axis=0)

@@ -83,7 +83,7 @@ class Budget:
         """
         group, widths, mask = self._units.group_of, self._widths, mask | self._frozen
         kept = np.bincount(group, weights=mask, minlength=widths.size).astype(np.int64)
-        wanted = np.minimum(-(-np.maximum(kept, 1) // align) * align, widths)
+        wanted = aligned_counts(kept, widths, align)
         order = np.lexsort((-importance, ~mask, ~self._frozen, group))  # per group: frozen, living, best units first
         rank = np.empty_like(order)
         rank[order] = np.arange(order.size) - np.repeat(np.cumsum(widths) - widths, widths)
@@ -120,13 +120,24 @@ class Budget:
 
     def _without_least(self, importance: NDArray[np.float64], ratio: float, *, align: int) -> Mask:
         order = np.argsort(np.where(self._frozen, np.inf, importance), kind="stable")
+        group, widths = self._units.group_of, self._widths
+        place = np.empty_like(order)
+        place[order] = np.arange(order.size)
+        best_first = np.lexsort((-place, group))
+        rank = np.empty_like(order)  # within the group, 0 for its most important unit
+        rank[best_first] = np.arange(order.size) - np.repeat(np.cumsum(widths) - widths, widths)
+        frozen = np.bincount(group, weights=self._frozen, minlength=widths.size).astype(np.int64)
 
         def without(count: int) -> Mask:
-            mask = np.ones(order.size, dtype=bool)
-            mask[order[:count]] = False
-            return self.fill_groups(mask, importance, align=align)
+            kept = np.maximum(widths - np.bincount(group[order[:count]], minlength=widths.size), frozen)
+            return np.asarray(rank < aligned_counts(kept, widths, align)[group])
 
         return without(first_true(order.size, lambda count: self.ratio(without(count)) >= ratio - 1e-12))
+
+
+def aligned_counts(kept: NDArray[np.int64], widths: NDArray[np.int64], align: int) -> NDArray[np.int64]:
+    """Counts rounded up to a multiple of `align`: at least one unit, at most the whole group; all (groups,)."""
+    return np.minimum(-(-np.maximum(kept, 1) // align) * align, widths)
 
 
 def first_true(limit: int, holds: Callable[[int], bool]) -> int:

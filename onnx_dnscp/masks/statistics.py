@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from onnx_dnscp.units import FIXED, Units
 
 Vector = NDArray[np.float64]
+
+_BLOCK = 1 << 17  # elements that are summed at a time
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,28 @@ def _slice_sums(
         rows = weight.reshape(size // weight.shape[axis], -1, *weight.shape[1:])
         weight, axis = np.moveaxis(rows, 2, 1).reshape(size, -1), 0
     before, after = int(np.prod(weight.shape[:axis])), int(np.prod(weight.shape[axis + 1 :]))
-    values = np.asarray(weight, dtype=np.float32).reshape(before, size, after)
-    if after == 1:  # products with ones sum along either axis about as fast as memory is read
-        ones = np.ones(before, dtype=np.float32)
-        magnitudes, squares = ones @ np.abs(values[..., 0]), np.einsum("bs,bs->s", values[..., 0], values[..., 0])
-    else:
-        ones = np.ones(after, dtype=np.float32)
-        magnitudes = (np.abs(values).reshape(-1, after) @ ones).reshape(before, size).sum(axis=0, dtype=np.float64)
-        squares = np.einsum("bsa,bsa->bs", values, values).sum(axis=0, dtype=np.float64)
+    values = np.asarray(weight, dtype=np.float32)
+    matrix = values.reshape(size, after) if before == 1 else values.reshape(before, size * after)
+    magnitudes, squares = np.zeros((2, size)) if before == 1 else np.zeros((2, size * after))
+    ones = np.ones(max(matrix.shape), dtype=np.float32)  # a product with ones is the fastest sum
+    for rows, block in _magnitudes(matrix):
+        for sums in (magnitudes, squares):
+            if before == 1:
+                sums[rows] = block @ ones[:after]
+            else:
+                sums += ones[: len(block)] @ block
+            block *= block
+    if before > 1:
+        magnitudes, squares = (sums.reshape(size, after).sum(axis=1) for sums in (magnitudes, squares))
     inside = stored_units != FIXED
     return stored_units[inside], magnitudes[inside], squares[inside], np.full(inside.sum(), weight.size / size)
+
+
+def _magnitudes(matrix: NDArray[np.float32]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """|W| of a few rows at a time, which stay in the processor's cache; the next step overwrites the array."""
+    height, width = matrix.shape
+    step = min(height, max(1, _BLOCK // max(1, width)))
+    buffer = np.empty((step, width), dtype=np.float32)
+    for first in range(0, height, step):
+        rows = slice(first, min(first + step, height))
+        yield rows, np.abs(matrix[rows], out=buffer[: rows.stop - first])

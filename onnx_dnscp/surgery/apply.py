@@ -30,7 +30,7 @@ def apply_cuts(model: onnx.ModelProto, units: Units, cuts: Cuts) -> onnx.ModelPr
         units: What discovery found.
         cuts: The decision, from `plan_cuts`.
     """
-    stored = read_graph(model).stored
+    stored = (units.graph if model is units.graph.proto else read_graph(model)).stored
     result = copy_with_weights(model, {name: cut_array(stored[name], keeps) for name, keeps in cuts.keeps.items()})
     nodes = list(all_nodes(result.graph))  # edits below may add nodes; those of the units' graph keep their objects
     operand_edits = [edit for edit in cuts.edits if isinstance(edit, SetOperand)]
