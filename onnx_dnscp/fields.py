@@ -40,7 +40,8 @@ def collapse(field: IdField, axes: Collection[int]) -> IdField:
 
 def axis_rows(field: IdField, axis: int) -> IdField:
     """The field as (size of axis, everything else)."""
-    return np.moveaxis(field, axis, 0).reshape(field.shape[axis], -1)
+    size = field.shape[axis]
+    return field.reshape(size, 1) if field.size == size else np.moveaxis(field, axis, 0).reshape(size, -1)
 
 
 def on_axis(ids: IdField, axis: int, rank: int) -> IdField:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import onnx_dnscp.ops  # noqa: F401  (importing registers the rules)
 from onnx_dnscp.discovery.balance import grouped_weights
@@ -50,7 +53,7 @@ class Walk:
 
     def fresh(self, shape: tuple[int, ...]) -> IdField:
         """New ids in an array of `shape`."""
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         ids = np.arange(self.num_ids, self.num_ids + count, dtype=np.int64).reshape(shape)
         self.num_ids += count
         return ids
@@ -172,12 +175,12 @@ def _ask_rule(state: Walk, graph: Graph, trace: Trace, node: Node, inputs: tuple
         if n in trace.integers and v is not None and v.known
     }
     shapes = tuple(trace.shapes[n] if n else () for n in node.outputs)
-    stored = {i: graph.stored[n] for i, n in enumerate(node.inputs) if n in graph.stored and _is_small(graph, n)}
+
+    def stored(position: int) -> NDArray[Any] | None:
+        name = node.inputs[position] if position < len(node.inputs) else ""
+        return graph.stored[name] if name in graph.stored and graph.stored.size(name) <= MAX_LOOKED_AT else None
+
     return rule(Op(node, graph.opset, inputs, shapes, integers, fresh, stored))
-
-
-def _is_small(graph: Graph, name: str) -> bool:
-    return graph.stored.size(name) <= MAX_LOOKED_AT
 
 
 def _join_branches(state: Walk, node: Node) -> Flow | Refusal:

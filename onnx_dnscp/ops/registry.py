@@ -163,7 +163,7 @@ class Op:
     Attributes:
         inputs: One value per operand; None where an optional operand is omitted.
         integers: Traced values, by operand position, of integer operands that are the same for all inputs of one shape.
-        stored: Values of the operands that the file stores, by operand position.
+        stored: Answers with the value of an operand that the file stores, by position; None for others and large ones.
         fresh: Makes new ids of a given shape for positions no stored tensor holds, such as padding.
     """
 
@@ -173,7 +173,7 @@ class Op:
     output_shapes: tuple[tuple[int, ...], ...]
     integers: Mapping[int, NDArray[Any]]
     fresh: Callable[[tuple[int, ...]], IdField]
-    stored: Mapping[int, NDArray[Any]] = field(default_factory=dict)
+    stored: Callable[[int], NDArray[Any] | None] = lambda _: None
 
     def input(self, position: int) -> Value | None:
         """The operand at `position`, or None if it is omitted."""

@@ -38,14 +38,14 @@ def _is_left_alone(op: Op, axis: int) -> bool:
     if before[axis] != after[axis]:
         return False
     place = axes.index(axis)
-    scales = attributes.get("scales", op.stored.get(_scales_operand(op)))
+    scales = attributes.get("scales", op.stored(_scales_operand(op)))
     if scales is not None and len(scales) > place and scales[place] != 1:
         return False
     if attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         return False  # every axis that is named has a say in the common scale
     coordinates = attributes.get("coordinate_transformation_mode", "half_pixel")
     if coordinates == "tf_crop_and_resize":
-        roi = op.stored.get(_ROI)
+        roi = op.stored(_ROI)
         return roi is not None and (roi[place], roi[place + len(axes)]) == (0, 1)
     rounds_up = "ceil" in attributes.get("nearest_mode", "round_prefer_floor")
     return not (coordinates == "tf_half_pixel_for_nn" and rounds_up)

@@ -6,7 +6,7 @@ classifiers and segmenters fulfil; a run of the network is needed only for the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
         name for node in graph.nodes for name in node.outputs if name and name not in graph.stored and name not in masks
     ]
     for _ in range(_ROUNDS):
-        types = _infer(structure)
+        types = _infer(structure, graph.stored)
         if types is None or any(name not in types for name in computed):
             return None
         open_before = sum(name not in shapes for name in computed)
@@ -80,13 +80,15 @@ def _unread_masks(graph: Graph) -> dict[str, str]:
     }
 
 
-def _infer(structure: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor] | None:
+def _infer(structure: onnx.ModelProto, known: Container[str]) -> dict[str, onnx.TypeProto.Tensor] | None:
+    """Types of all computed tensors; those `known` to be stored are left out."""
     try:
         inferred = shape_inference.infer_shapes(structure, check_type=True, strict_mode=True, data_prop=True).graph
     except Exception:  # onnx raises several unrelated classes here
         return None
     infos = (*inferred.value_info, *inferred.output)
-    stored = {t.name: onnx.helper.make_tensor_type_proto(t.data_type, t.dims) for t in structure.graph.initializer}
+    folded = (tensor for tensor in structure.graph.initializer if tensor.name not in known)
+    stored = {t.name: onnx.helper.make_tensor_type_proto(t.data_type, t.dims) for t in folded}
     return {name: kind.tensor_type for name, kind in (stored | {v.name: v.type for v in infos}).items()}
 
 
