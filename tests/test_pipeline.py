@@ -11,6 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 import onnx_dnscp
+from models import filled
 from onnx_dnscp.errors import UsageError, VerificationError
 from onnx_dnscp.training.loop import Progress
 
@@ -187,3 +188,23 @@ def test_a_consumer_that_does_not_learn_is_judged_by_what_is_stored(tmp_path: Pa
     assert report.after.params < report.before.params
     original = numpy_helper.to_array(half)
     assert set(weights(tmp_path / "mixed.pruned.onnx")["pw2.half"].ravel().tolist()) <= set(original.ravel().tolist())
+
+
+def test_what_holds_at_one_image_size_only_is_not_saved(tmp_path: Path) -> None:
+    """Which channels the last convolution reads depends on the image's height."""
+    model = filled("""
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N, 3, H, W] x) => (float[N, 2, H, W] y)
+<float[120, 3, 1, 1] w1, float[2, 64, 1, 1] w2, int64[1] one = {1}, int64[1] two = {2}, int64[1] usual = {64}>
+{
+  a = Conv(x, w1)
+  s = Shape(x)
+  h = Gather(s, two)
+  first = Sub(h, usual)
+  b = Slice(a, first, h, one)
+  y = Conv(b, w2)
+}""")
+    onnx.save(model, tmp_path / "in.onnx")
+    with pytest.raises(VerificationError):
+        onnx_dnscp.prune(tmp_path / "in.onnx", tmp_path / "out.onnx", train=False)
+    assert not (tmp_path / "out.onnx").exists()

@@ -10,29 +10,52 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
+from onnx_dnscp.errors import ModelError
 from onnx_dnscp.evaluation import batch_limit
 from onnx_dnscp.graph import Graph, dimensions
+from onnx_dnscp.runtime import Session
 from onnx_dnscp.tracing.probe import Trace
 from onnx_dnscp.tracing.trace import random_inputs
 
 VERIFY_BATCH = 32
 VERIFY_BATCHES = 2
+SIZE_STEP = 32  # how much larger other images are; networks with free sizes mostly want multiples of it
 
 
 def verification_batches(graph: Graph, seen: Trace, dataset: Dataset | None) -> list[Batch]:
     """Real samples where there are some, else random ones; with two batch sizes where the model takes any.
 
-    Flags are off in the first random batch and on in the second, so that both branches of an If are seen.
+    Flags are off in the first random batch and on in the second, so that both branches of an If are seen. Where the
+    model takes images of any size, one more batch has another size than discovery saw.
     """
+    others = _other_sizes(graph, seen)
     if dataset is None:
         first = random_inputs(graph, seen.shapes_of(graph.inputs), np.random.default_rng(0))
         second = random_inputs(graph, _shapes_of_one_call(graph, seen), np.random.default_rng(1))
-        return [Batch(first), Batch({n: np.ones_like(v) if v.dtype == np.bool_ else v for n, v in second.items()})]
+        flagged = {n: np.ones_like(v) if v.dtype == np.bool_ else v for n, v in second.items()}
+        return [Batch(first), Batch(flagged), *others]
     fixed = batch_limit(graph)
     size = fixed or min(VERIFY_BATCH, len(dataset.samples))
     batches = list(islice(dataset.batches(size, size * VERIFY_BATCHES), VERIFY_BATCHES))
     whole = [b for b in batches if fixed is None or b.size == fixed]
-    return whole if fixed else [*whole, *islice(dataset.batches(1, 1), 1)]
+    return [*whole, *others] if fixed else [*whole, *islice(dataset.batches(1, 1), 1), *others]
+
+
+def _other_sizes(graph: Graph, seen: Trace) -> list[Batch]:
+    """One random sample with every free axis but the first larger than traced, if there are any and the model runs."""
+    shapes = dict(_shapes_of_one_call(graph, seen))
+    for name, declared in graph.inputs.items():
+        free = [axis for axis, dim in enumerate(dimensions(declared)) if axis and not isinstance(dim, int)]
+        grown = {axis: shapes[name][axis] + SIZE_STEP * (i + 1) for i, axis in enumerate(free)}
+        shapes[name] = tuple(grown.get(axis, size) for axis, size in enumerate(shapes[name]))
+    if shapes == _shapes_of_one_call(graph, seen):
+        return []
+    feeds = random_inputs(graph, shapes, np.random.default_rng(2))
+    try:
+        Session(graph.proto, optimize=False).run(feeds)
+    except ModelError:  # free in name only
+        return []
+    return [Batch(feeds)]
 
 
 def one_call(graph: Graph, seen: Trace, dataset: Dataset | None) -> dict[str, NDArray[Any]]:

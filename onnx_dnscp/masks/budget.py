@@ -137,7 +137,7 @@ class Budget:
 
 def aligned_counts(kept: NDArray[np.int64], widths: NDArray[np.int64], align: int) -> NDArray[np.int64]:
     """Counts rounded up to a multiple of `align`: at least one unit, at most the whole group; all (groups,)."""
-    return np.minimum(-(-np.maximum(kept, 1) // align) * align, widths)
+    return np.asarray(np.minimum(-(-np.maximum(kept, 1) // align) * align, widths))
 
 
 def first_true(limit: int, holds: Callable[[int], bool]) -> int:
