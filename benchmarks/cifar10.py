@@ -17,7 +17,7 @@ import click
 
 import onnx_dnscp
 from onnx_dnscp import console
-from onnx_dnscp.commands.prune import PruneReport
+from onnx_dnscp.commands.prune_report import PruneReport
 
 PREPROCESS = onnx_dnscp.Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import multiprocessing
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from isolated import in_process
 from networks import EXPORTS, NETWORKS, QUICK, Network, export_path
 from one_file import send_row
 
@@ -97,7 +97,7 @@ def run_job(job: Job, ratio: float, timeout: int) -> Row:
     if not job.path.exists():
         why = job.path.with_suffix(".txt")
         return row | {"verdict": "no export", "reason": why.read_text() if why.exists() else "the exporter died"}
-    return row | _measured(job.path, ratio, timeout)
+    return row | in_process(send_row, (job.path, ratio), timeout)
 
 
 def _export(job: Job, timeout: int) -> None:
@@ -105,26 +105,6 @@ def _export(job: Job, timeout: int) -> None:
     command = [sys.executable, "-W", "ignore", str(HERE / "exports.py"), job.name, str(job.path.parent)]
     with contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run([*command, "--exports", job.export], capture_output=True, timeout=timeout)
-
-
-def _measured(path: Path, ratio: float, timeout: int) -> Row:
-    """What `one_file.py` says, or what became of its process."""
-    context = multiprocessing.get_context("forkserver")  # the server has the package imported; a child dies alone
-    context.set_forkserver_preload(["one_file"])
-    answer, write_end = context.Pipe(duplex=False)
-    process = context.Process(target=send_row, args=(write_end, path, ratio))
-    process.start()
-    write_end.close()
-    try:
-        if answer.poll(timeout):
-            return dict(answer.recv())
-        return {"verdict": "crash", "reason": f"not done after {timeout} s"}
-    except EOFError:
-        process.join()
-        return {"verdict": "crash", "reason": f"the process ended with {process.exitcode}"}
-    finally:
-        process.kill()
-        process.join()
 
 
 def write(rows: Sequence[Row], stem: str) -> None:

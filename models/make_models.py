@@ -10,6 +10,7 @@ Handwritten Digits set), split four to one. Both networks are trained with this 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.loop import Phase, fine_tune
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.optimizers import Sgd
+from onnx_dnscp.training.schedule import Schedule
 from onnx_dnscp.training.view import build_view
 
 FOLDER = Path(__file__).parent
@@ -122,14 +124,14 @@ def train(model: onnx.ModelProto, dataset: Dataset) -> onnx.ModelProto:
     loss = CrossEntropy((BATCH, 10))
     loss.attach(view)
     phase = Phase(
+        name="fine-tune",
         engine=OrtEngine(view, threads=1),
         loss=loss,
         optimizer=Sgd(weight_decay=5e-4),
-        batches=dataset.training_batches(BATCH, SEED),
-        num_steps=EPOCHS * (len(dataset.samples) // BATCH),
-        learning_rate=LEARNING_RATE,
+        batches=partial(dataset.training_batches, BATCH, SEED),
+        schedule=Schedule(LEARNING_RATE, EPOCHS * (len(dataset.samples) // BATCH)),
     )
-    fine_tune(phase, 0.0, 0, lambda progress: None)
+    fine_tune(phase, phase.begin(), 0.0, 0, lambda state, progress: None)
     return copy_with_weights(model, phase.engine.weights)
 
 

@@ -4,10 +4,13 @@ from onnx_dnscp.commands.apply import ApplyReport, apply
 from onnx_dnscp.commands.compare import Comparison, compare
 from onnx_dnscp.commands.evaluate import evaluate
 from onnx_dnscp.commands.inspect import Inspection, inspect
-from onnx_dnscp.commands.prune import PruneReport, prune
+from onnx_dnscp.commands.prune import prune, resume
+from onnx_dnscp.commands.prune_report import PruneReport
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import (
     DataError,
+    DivergenceError,
+    Interrupted,
     ModelError,
     PruneError,
     RequestError,
@@ -22,8 +25,10 @@ __all__ = [
     "ApplyReport",
     "Comparison",
     "DataError",
+    "DivergenceError",
     "Evaluation",
     "Inspection",
+    "Interrupted",
     "ModelError",
     "Plan",
     "Preprocess",
@@ -38,4 +43,5 @@ __all__ = [
     "evaluate",
     "inspect",
     "prune",
+    "resume",
 ]

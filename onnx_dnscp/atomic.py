@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from onnx_dnscp.errors import UsageError
 
@@ -45,17 +47,28 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
     Raises:
         UsageError: The operating system refuses (no space, no permission).
     """
+    with atomic_file(path) as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `path` when the block ends well, and else leaves no trace.
+
+    Raises:
+        UsageError: The operating system refuses (no space, no permission).
+    """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
     try:
         with os.fdopen(handle, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
+        os.chmod(name, 0o666 & ~current_umask())
         os.replace(name, path)
     except BaseException as error:
         os.unlink(name)
@@ -64,7 +77,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
         raise
 
 
-def _umask() -> int:
+def current_umask() -> int:
     """The process's umask; mkstemp makes private files, but what users get should follow their umask."""
     mask = os.umask(0)
     os.umask(mask)

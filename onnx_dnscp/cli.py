@@ -17,15 +17,17 @@ from onnx_dnscp.commands.apply import apply
 from onnx_dnscp.commands.compare import compare
 from onnx_dnscp.commands.evaluate import evaluate
 from onnx_dnscp.commands.inspect import inspect
-from onnx_dnscp.commands.prune import prune
+from onnx_dnscp.commands.prune import prune, resume
 from onnx_dnscp.costs import METRICS
 from onnx_dnscp.data.preprocess import Preprocess
-from onnx_dnscp.errors import PruneError, UsageError
+from onnx_dnscp.errors import Interrupted, PruneError, UsageError
+from onnx_dnscp.interruption import interrupt_on_sigterm
+from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.options import DEFAULT_LEARNING_RATES, PruneOptions
 from onnx_dnscp.runtime import first_line, installed_packages
+from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM
 
 EXIT_BUG = 1
-EXIT_INTERRUPTED = 130
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -71,6 +73,39 @@ def _node_patterns(command: Command) -> Command:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def _optimizer_options(command: Command) -> Command:
+    """The options that say how weights move."""
+    for option in reversed((
+        click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True),
+        click.option("--accumulate", type=click.IntRange(min=1), default=1, show_default=True,
+                     help="Batches per step; their gradients are averaged."),
+        click.option("--optimizer", type=click.Choice(list(DEFAULT_LEARNING_RATES)), default="sgd", show_default=True),
+        click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True),
+                     help="Highest learning rate of each phase, which falls along a cosine "
+                          "[default: 0.01 for sgd, 0.001 for adamw]."),
+        click.option("--warmup", type=click.FloatRange(min=0), default=0, show_default=True,
+                     help="Steps in which it rises to that first; below 1, a share of the phase."),
+        click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=DEFAULT_MOMENTUM,
+                     show_default=True, help="Of sgd; the first beta of adamw."),
+        click.option("--weight-decay", type=click.FloatRange(min=0),
+                     help="Of weights, not of biases and norms [default: 0.0001 for sgd, 0.01 for adamw]."),
+        click.option("--clip", type=click.FloatRange(min=0), default=DEFAULT_CLIP, show_default=True,
+                     help="Largest norm of a step's gradient; 0 leaves it alone."),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _refuse_others(context: click.Context, *allowed: str) -> None:
+    """Make sure that no parameter was given besides these."""
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE
+        if given and parameter.name not in allowed:
+            raise UsageError(
+                f"--resume goes on with the model and the options of the run; leave out {parameter.opts[-1]!r}."
+            )
 
 
 def _take_preprocess(values: dict[str, Any]) -> Preprocess:
@@ -121,7 +156,7 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 
 
 @cli.command("prune")
-@click.argument("model", type=_PATH)
+@click.argument("model", type=_PATH, required=False)
 @click.option("-o", "--output", type=_PATH, help="Where to save [default: <stem>.pruned.onnx beside MODEL].")
 @click.option(
     "--ratio", type=click.FloatRange(0, 1, max_open=True), default=0.5, show_default=True, help="Share to remove."
@@ -148,20 +183,13 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     "--finetune-epochs", type=click.IntRange(min=0), default=5, show_default=True, help="Passes after surgery."
 )
 @click.option("--no-train", is_flag=True, help="Prune at once by the weights alone; needs no data.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--optimizer", type=click.Choice(list(DEFAULT_LEARNING_RATES)), default="sgd", show_default=True)
-@click.option(
-    "--lr",
-    "learning_rate",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Learning rate at the start of each phase [default: 0.01 for sgd, 0.001 for adamw].",
-)
+@_optimizer_options
 @click.option(
     "--loss",
-    type=click.Choice(["auto", "cross-entropy", "distill"]),
+    type=click.Choice(["auto", "cross-entropy", "bce", "distill"]),
     default="auto",
     show_default=True,
-    help="auto: cross-entropy with labels, self-distillation without.",
+    help="auto: cross-entropy with labels, self-distillation without; bce: binary cross-entropy of each class.",
 )
 @click.option(
     "--batch-norm",
@@ -169,6 +197,30 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     default="auto",
     show_default=True,
     help="Whether batch norm follows the training data.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(list(METHODS)),
+    default="dnscp",
+    show_default=True,
+    help="How the channels that go are chosen.",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(["one-shot", "iterative"]),
+    help="Choose all at the start, or step by step [default: dynamic for dnscp, else one-shot].",
+)
+@click.option(
+    "--rule",
+    type=click.Choice(["doc", "patent", "tf2"]),
+    default="doc",
+    show_default=True,
+    help="Which description of DNS-CP is followed.",
+)
+@click.option(
+    "--repair/--no-repair",
+    default=None,
+    help="Fit weights that stay to make up for those that go [default: with --no-train and --data].",
 )
 @click.option(
     "--c-rate",
@@ -192,15 +244,45 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     help="Exponent of that decay.",
 )
 @click.option("--plan-out", type=_PATH, help="Write the plan (which channels went) to this file.")
-@click.option("--run-dir", type=_PATH, help="Folder for the run's record.")
+@click.option("--run-dir", type=_PATH, help="Folder for the run's record and its checkpoints.")
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Steps between checkpoints in the run directory.",
+)
+@click.option(
+    "--resume",
+    "resumed",
+    type=_PATH,
+    metavar="RUN",
+    help="Go on with the run in this folder, without MODEL; of all other options only --lr and --json may be given.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of ONNX Runtime [default: its choice].")
 @_preprocess_options
 @_json_option
+@click.pass_context
 def prune_command(
-    model: Path, output: Path | None, plan_out: Path | None, run_dir: Path | None, as_json: bool, **values: Any
-) -> None:  # fmt: skip
+    context: click.Context,
+    /,
+    model: Path | None,
+    output: Path | None,
+    plan_out: Path | None,
+    run_dir: Path | None,
+    resumed: Path | None,
+    as_json: bool,
+    **values: Any,
+) -> None:
     """Make MODEL smaller and faster, and save the result once it is verified."""
+    if resumed is not None:
+        _refuse_others(context, "resumed", "learning_rate", "as_json")
+        with console.progress_listener() as listener:
+            report = resume(resumed, listener=listener, learning_rate=values["learning_rate"])
+        return _show(report, as_json, console.show_prune)
+    if model is None:
+        raise click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
     preprocess = _take_preprocess(values)
     options = _checked(PruneOptions, train=not values.pop("no_train"), preprocess=preprocess, **values)
     with console.progress_listener() as listener:
@@ -249,6 +331,7 @@ def compare_command(first: Path, second: Path, data: Path | None, threads: int, 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
+    interrupt_on_sigterm()
     sys.exit(run(arguments))
 
 
@@ -261,8 +344,10 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("Interrupted; no model was written.", EXIT_INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        interrupted = error.__cause__ if isinstance(error, click.Abort) else error  # click turns one into the other
+        known = isinstance(interrupted, Interrupted)
+        return _fail(str(interrupted) if known else "Interrupted; no model was written.", Interrupted.exit_code)
     except PruneError as error:
         if debug:
             traceback.print_exc()

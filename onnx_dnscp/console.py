@@ -18,7 +18,7 @@ from onnx_dnscp.commands.apply import ApplyReport
 from onnx_dnscp.commands.compare import Comparison
 from onnx_dnscp.commands.facts import ModelFacts
 from onnx_dnscp.commands.inspect import Inspection
-from onnx_dnscp.commands.prune import PruneReport
+from onnx_dnscp.commands.prune_report import PruneReport
 from onnx_dnscp.evaluation import Evaluation
 from onnx_dnscp.training.loop import Listener, Progress
 

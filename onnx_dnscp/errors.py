@@ -33,7 +33,20 @@ class RequestError(PruneError):
     exit_code = 5
 
 
+class DivergenceError(RequestError):
+    """Training has lost its way: the loss or a gradient is no longer finite."""
+
+
 class VerificationError(PruneError):
     """The pruned model does not compute what the masked model computes; nothing was saved."""
 
     exit_code = 6
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by Ctrl-C or SIGTERM; the text says what was kept and how to go on.
+
+    No `PruneError`: a caller that goes on with the next model after an error should still stop here.
+    """
+
+    exit_code = 130

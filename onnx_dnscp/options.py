@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from onnx_dnscp.costs import Metric
 from onnx_dnscp.data.preprocess import Preprocess
-from onnx_dnscp.masks.dnscp import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER
-from onnx_dnscp.training.optimizers import OptimizerName
+from onnx_dnscp.masks.methods import METHODS
+from onnx_dnscp.masks.ranked import Schedule
+from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
+from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, OptimizerName
 
-LossName = Literal["auto", "cross-entropy", "distill"]
+LossName = Literal["auto", "cross-entropy", "bce", "distill"]
 BatchNormChoice = Literal["auto", "train", "frozen"]
 DEFAULT_LEARNING_RATES: dict[OptimizerName, float] = {"sgd": 0.01, "adamw": 1e-3}
 
@@ -32,16 +34,28 @@ class PruneOptions(BaseModel):
         epochs: Passes over the data while masks move.
         finetune_epochs: Passes after surgery.
         train: False prunes one-shot by the DNS-CP statistic.
-        batch_size: Samples per step.
-        optimizer: "sgd" (momentum 0.9) or "adamw".
-        learning_rate: At the start of each phase; None takes the optimiser's usual one.
-        loss: "auto" is cross-entropy with labels and self-distillation without.
+        batch_size: Samples per batch.
+        optimizer: "sgd" or "adamw".
+        learning_rate: The highest of each phase; None takes the optimiser's usual one.
+        warmup: Steps of each phase in which the learning rate rises to that; below 1, a share of the phase.
+        momentum: Of SGD; the first beta of AdamW.
+        weight_decay: Of tensors with more than one axis; None takes the optimiser's usual one.
+        clip: Common norm that the gradients of a step are scaled down to; 0 leaves them alone.
+        accumulate: Batches per step, whose gradients are averaged.
+        loss: "auto" is cross-entropy with labels and self-distillation without; "bce" asks each class for yes or no.
         batch_norm: "auto" normalises by the batch on real data in batches of 8 or more, else keeps running statistics.
+        method: How the channels that go are chosen; a name in `masks.registry.METHODS`.
+        schedule: "one-shot" chooses at the start and keeps to it, "iterative" goes to the target step by step; None is
+            the method's own: dynamic for "dnscp", one-shot for the others.
+        rule: Which description of DNS-CP is followed.
+        repair: Whether weights that stay are fitted to make up for those that go, before any training of a mask that is
+            chosen at the start; None does so with data and without training.
         c_rate: Half width of the hysteresis band in layer deviations.
         gamma: Decay of the mask update probability.
         power: Exponent of that decay.
         seed: Of shuffling, draws and synthetic inputs.
         threads: Of ONNX Runtime; 0 leaves the choice to it.
+        checkpoint_every: Steps between two checkpoints in the run directory.
         preprocess: How samples are prepared.
     """
 
@@ -59,11 +73,28 @@ class PruneOptions(BaseModel):
     batch_size: int = Field(default=64, ge=1)
     optimizer: OptimizerName = "sgd"
     learning_rate: float | None = Field(default=None, gt=0)
+    warmup: float = Field(default=0, ge=0)
+    momentum: float = Field(default=DEFAULT_MOMENTUM, ge=0, lt=1)
+    weight_decay: float | None = Field(default=None, ge=0)
+    clip: float = Field(default=DEFAULT_CLIP, ge=0)
+    accumulate: int = Field(default=1, ge=1)
     loss: LossName = "auto"
     batch_norm: BatchNormChoice = "auto"
+    method: str = "dnscp"
+    schedule: Schedule | None = None
+    rule: RuleName = "doc"
+    repair: bool | None = None
     c_rate: float = Field(default=DEFAULT_C_RATE, ge=0, le=3)
     gamma: float = Field(default=DEFAULT_GAMMA, gt=0)
     power: float = Field(default=DEFAULT_POWER, gt=0)
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0)
+    checkpoint_every: int = Field(default=100, ge=1)
     preprocess: Preprocess = Preprocess()
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in METHODS:
+            raise ValueError(f"{name!r} is no method; choose from {', '.join(METHODS)}")
+        return name

@@ -108,13 +108,18 @@ def inputs_at(model: onnx.ModelProto, batch: int, size: int, seed: int = 0) -> A
     return feeds
 
 
-def run(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
-    """All outputs of `model`, on one thread and without graph optimisations."""
+def plain_session(model: onnx.ModelProto) -> ort.InferenceSession:
+    """A session on one thread, without graph optimisations."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
+    """All outputs of `model`, on one thread and without graph optimisations."""
+    session = plain_session(model)
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))
 

@@ -242,7 +242,7 @@ def test_the_run_directory_is_complete_and_its_events_replay_to_the_plan(trained
     """All channels on, then every drop and recovery in order, ends at the plan's removed channels."""
     folder = trained.folder / "run"
     assert sorted(p.name for p in folder.iterdir()) == [
-        "masks.jsonl", "options.json", "plan.json", "report.json", "steps.jsonl",
+        "artifacts", "masks.jsonl", "options.json", "plan.json", "report.json", "steps.jsonl",
     ]  # fmt: skip
     options = json.loads((folder / "options.json").read_text())
     assert (options["ratio"], options["epochs"], options["seed"], options["batch_size"]) == (0.5, 2, 3, BATCH)
@@ -445,7 +445,7 @@ def test_a_live_line_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(console, "err", terminal)
     with console.progress_listener() as listener:
         for step in (1, 2):
-            listener(Progress("train", step, 2, 0.25, 0.375, 4, 61.0))
+            listener(Progress("train", step, 2, 0.25, 0.375, 4, 61.0, 0.01, 1.5))
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
     assert "train" in shown
     assert "2/2 loss 0.2500  pruned 37.5%  recovered 4 1m 01s left" in shown

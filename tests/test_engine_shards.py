@@ -33,6 +33,25 @@ def test_two_shards_equal_one_batch_when_batch_norm_is_frozen(name: str) -> None
         np.testing.assert_allclose(results[1][1][tensor], gradient, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.needs_training
+def test_shards_run_twice_give_the_same_bits() -> None:
+    """Two threads finish in any order; sums do not depend on it, and no run writes into what another returned."""
+    model, units = network("residual with batch norm")
+    loss = CrossEntropy((4, 3))
+    view = build_view(model, {"x": (4, 2, 6, 6)}, units=units)
+    loss.attach(view)
+    rng = np.random.default_rng(8)
+    samples = Batch({"x": rng.standard_normal((8, 2, 6, 6)).astype(np.float32)}, rng.integers(0, 3, 8))
+    engines = [OrtEngine(view, threads=1, shards=2) for _ in range(2)]
+    losses, gradients = zip(*(engine.step(feeds(loss, samples, some_mask(units))) for engine in engines), strict=True)
+    assert losses[0] == losses[1]
+    kept = {name: gradient.copy() for name, gradient in gradients[0].items()}
+    engines[0].step(feeds(loss, Batch({"x": -samples.inputs["x"]}, samples.labels), some_mask(units)))
+    for name, gradient in kept.items():
+        np.testing.assert_array_equal(gradients[0][name], gradient)
+        np.testing.assert_array_equal(gradients[1][name], gradient)
+
+
 def test_shards_are_equal_and_not_too_small() -> None:
     """At most one per core, each at least 32 samples; a batch that does not divide stays whole."""
     assert num_shards(64, 2) == 2

@@ -14,17 +14,10 @@ from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.budget import Budget, first_true
-from onnx_dnscp.masks.dnscp import (
-    DnsCp,
-    one_shot,
-    ramp,
-    standardised,
-    thresholds,
-    turning_points,
-    update_mask,
-    update_probability,
-)
+from onnx_dnscp.masks.dnscp import DnsCp, one_shot, update_probability
 from onnx_dnscp.masks.method import MaskHistory, StepState
+from onnx_dnscp.masks.rules import standardised, thresholds, turning_points, update_mask
+from onnx_dnscp.masks.schedule import ramp
 from onnx_dnscp.masks.statistics import StatisticsReader, WeightStatistics
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.units import Units

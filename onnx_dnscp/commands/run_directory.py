@@ -1,51 +1,214 @@
-"""The record of one run, as files that outlive it."""
+"""The record of one run, as files that outlive it, and the checkpoints from which it can go on."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import get_args
+
+from pydantic import ValidationError
 
 from onnx_dnscp.atomic import check_writable, write_bytes
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.masks.method import MaskHistory
+from onnx_dnscp.lock import locked
+from onnx_dnscp.masks.method import MaskEvent, MaskHistory
 from onnx_dnscp.options import PruneOptions
+from onnx_dnscp.training.checkpoint import PhaseName, PhaseState, load_state, save_state
 from onnx_dnscp.training.loop import Progress
+
+_OPTIONS, _PLAN, _REPORT = "options.json", "plan.json", "report.json"
+_STEPS, _MASKS = "steps.jsonl", "masks.jsonl"
+ARTIFACTS = "artifacts"
+_TEMPORARY = ".*.????????"  # what a process leaves behind that is killed while it writes a file
+_PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
+
+
+class RunRecord(PruneOptions):
+    """What a run was asked for, complete enough to go on with it anywhere on this machine.
+
+    Attributes:
+        model: The file, as an absolute path, like all others here.
+        model_sha256: Of its bytes.
+        output: Where the result goes.
+        plan_out: Where the plan goes, if anywhere.
+        fingerprints: Of every file that the run reads.
+    """
+
+    model: Path
+    model_sha256: str
+    output: Path
+    plan_out: Path | None = None
+    fingerprints: dict[str, str]
+
+    @property
+    def options(self) -> PruneOptions:
+        """The options alone."""
+        return PruneOptions(**{name: getattr(self, name) for name in PruneOptions.model_fields})
+
+
+@dataclass
+class RunLog:
+    """What happened in a run.
+
+    Attributes:
+        steps: Every training step.
+        history: Every drop and recovery.
+    """
+
+    steps: list[Progress] = field(default_factory=list)
+    history: MaskHistory = field(default_factory=MaskHistory)
+
+    def lines(self, name: str, start: int) -> list[str]:
+        """The lines of the file `name` from number `start` on, as JSON."""
+        rows: Sequence[Progress | MaskEvent] = self.steps if name == _STEPS else self.history.events
+        return [json.dumps(asdict(row)) for row in islice(rows, start, None)]
 
 
 class RunDirectory:
-    """A folder that a run writes its record into.
+    """A folder that one run writes its record into.
 
-    Files: `options.json`, `plan.json`, `masks.jsonl` (every drop and recovery, per group and step),
-    `steps.jsonl` (every training step), `report.json`.
-
-    Raises:
-        UsageError: The folder cannot be made or written to, or already holds a run.
+    Files: `options.json` (with the model and the data), `plan.json`, `masks.jsonl` (every drop and recovery, per group
+    and step), `steps.jsonl` (every training step), `artifacts/` (see `training/artifacts.py`), and last of all
+    `report.json`. Until then there is a checkpoint of each phase, `train.npz` and `fine-tune.npz`.
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
+        self._written = {_STEPS: 0, _MASKS: 0}  # lines
+
+    @classmethod
+    @contextmanager
+    def new(cls, path: Path) -> Iterator[RunDirectory]:
+        """A folder for a new run, held against other processes while the block runs.
+
+        Raises:
+            UsageError: It cannot be made or written to, holds a run already, or is in use.
+        """
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"Cannot make the run directory {str(path)!r}: {error.strerror or error}.") from error
-        if (path / "report.json").exists():
-            raise UsageError(f"The run directory {str(path)!r} already holds a run; give another one.")
-        check_writable(path / "report.json")
-        self._path = path
-        self._steps: list[str] = []
+        with locked(path):
+            if (path / _REPORT).exists():
+                raise UsageError(f"The run directory {str(path)!r} already holds a run; give another one.")
+            if (path / _OPTIONS).exists():
+                raise UsageError(
+                    f"The run directory {str(path)!r} already holds a run, which did not end; go on with it by "
+                    "--resume, or give another one."
+                )
+            check_writable(path / _REPORT)
+            yield cls(path)
 
-    def log(self, progress: Progress) -> None:
-        """Remember one training step."""
-        self._steps.append(json.dumps(asdict(progress)))
+    @classmethod
+    @contextmanager
+    def existing(cls, path: Path) -> Iterator[RunDirectory]:
+        """The folder of a run that did not end, held against other processes while the block runs.
 
-    def finish(self, options: PruneOptions, plan: bytes, history: MaskHistory, report: bytes) -> None:
-        """Write everything, the report last."""
-        write_bytes(self._path / "options.json", options.model_dump_json(indent=1).encode())
-        write_bytes(self._path / "plan.json", plan)
-        write_bytes(self._path / "masks.jsonl", _lines([json.dumps(asdict(event)) for event in history.events]))
-        write_bytes(self._path / "steps.jsonl", _lines(self._steps))
-        write_bytes(self._path / "report.json", report)
+        Raises:
+            UsageError: It holds no such run, or is in use.
+        """
+        if not (path / _OPTIONS).is_file():
+            raise UsageError(f"{str(path)!r} is no run directory: it has no {_OPTIONS}.")
+        with locked(path):
+            if (path / _REPORT).exists():
+                raise UsageError(f"The run in {str(path)!r} is done; see {str(path / _REPORT)!r}.")
+            for half_written in path.glob(_TEMPORARY):
+                if half_written.is_dir():
+                    shutil.rmtree(half_written, ignore_errors=True)
+                else:
+                    half_written.unlink(missing_ok=True)
+            directory = cls(path)
+            for phase in _PHASES:
+                directory._checkpoint(phase, proven=False).unlink(missing_ok=True)
+            yield directory
+
+    def start(self, record: RunRecord) -> None:
+        """Write what the run was asked for; from then on it can be resumed."""
+        write_bytes(self.path / _OPTIONS, record.model_dump_json(indent=1).encode())
+
+    def record(self) -> RunRecord:
+        """What the run was asked for.
+
+        Raises:
+            UsageError: The file was changed or written by another version.
+        """
+        path = self.path / _OPTIONS
+        try:
+            return RunRecord.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise UsageError(f"{str(path)!r} does not say what this version of onnx-dnscp can go on with.") from error
+
+    def save(self, state: PhaseState, log: RunLog, *, proven: bool = True) -> None:
+        """Write a checkpoint, and before it the log up to this step.
+
+        Without `proven`, the last one stays in force until `prove` says that training goes on well from this one.
+        """
+        self._append(log)
+        save_state(self._checkpoint(state.name, proven=proven), state, self._written)
+        if proven:
+            self._checkpoint(state.name, proven=False).unlink(missing_ok=True)
+
+    def prove(self, phase: PhaseName) -> None:
+        """Let a checkpoint that was not proven, if there is one, take the place of the last one."""
+        with suppress(FileNotFoundError):
+            os.replace(self._checkpoint(phase, proven=False), self._checkpoint(phase))
+
+    def _checkpoint(self, phase: PhaseName, *, proven: bool = True) -> Path:
+        return self.path / (f"{phase}.npz" if proven else f"{phase}.unproven.npz")
+
+    def restore(self, log: RunLog) -> dict[PhaseName, PhaseState]:
+        """The last state of every phase that has one; `log`, and the files of it, become what they were then."""
+        states: dict[PhaseName, PhaseState] = {}
+        self._written = dict.fromkeys(self._written, 0)
+        for phase in _PHASES:
+            path = self._checkpoint(phase)
+            if path.exists():
+                states[phase], self._written = load_state(path)
+        kept = {name: self._first_lines(name, count) for name, count in self._written.items()}
+        log.steps[:] = [Progress(**json.loads(line)) for line in kept[_STEPS]]
+        log.history.events[:] = [_event(line) for line in kept[_MASKS]]
+        return states
+
+    def finish(self, plan: bytes, log: RunLog) -> None:
+        """Write what is left of the record, except the report."""
+        write_bytes(self.path / _PLAN, plan)
+        self._append(log)
+
+    def close(self, report: bytes) -> None:
+        """Write the report, after which the run is done, and remove the checkpoints."""
+        write_bytes(self.path / _REPORT, report)
+        for phase in _PHASES:
+            for proven in (True, False):
+                self._checkpoint(phase, proven=proven).unlink(missing_ok=True)
+
+    def _append(self, log: RunLog) -> None:
+        for name in self._written:
+            lines = log.lines(name, self._written[name])
+            try:
+                with (self.path / name).open("a", encoding="utf-8") as file:
+                    file.writelines(f"{line}\n" for line in lines)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise UsageError(f"Cannot write {str(self.path / name)!r}: {error.strerror or error}.") from error
+            self._written[name] += len(lines)
+
+    def _first_lines(self, name: str, count: int) -> list[str]:
+        """The first lines of a file, which loses all others: they are of steps after the checkpoint."""
+        path = self.path / name
+        lines = path.read_text(encoding="utf-8").splitlines()[:count] if path.exists() else []
+        if len(lines) < count:
+            raise UsageError(f"{str(path)!r} has lost lines since the checkpoint was written; the run cannot go on.")
+        write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+        return lines
 
 
-def _lines(rows: list[str]) -> bytes:
-    return "".join(f"{row}\n" for row in rows).encode()
+def _event(line: str) -> MaskEvent:
+    values = json.loads(line)
+    return MaskEvent(**{**values, "dropped": tuple(values["dropped"]), "recovered": tuple(values["recovered"])})

@@ -52,10 +52,16 @@ class Dataset:
         first = self.samples[0]
         return {name: (batch, *value.shape) for name, value in first.items() if name != LABELS_KEY}
 
-    def training_batches(self, batch: int, seed: int) -> Iterator[Batch]:
-        """Endless batches, reshuffled every epoch; the same for the same seed."""
+    def training_batches(self, batch: int, seed: int, start: int = 0) -> Iterator[Batch]:
+        """Endless batches, reshuffled every epoch; the same for the same seed.
+
+        Args:
+            batch: Samples in each.
+            seed: Of the order.
+            start: Batches to leave out at the beginning; their samples are not even read.
+        """
         grain = _grain()
-        pipeline = grain.MapDataset.source(self.samples).seed(seed).shuffle().repeat().batch(batch)
+        pipeline = grain.MapDataset.source(self.samples).seed(seed).shuffle().repeat().batch(batch)[start:]
         options = grain.ReadOptions(
             num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads * batch
         )

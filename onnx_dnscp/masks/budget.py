@@ -84,6 +84,8 @@ class Budget:
         group, widths, mask = self._units.group_of, self._widths, mask | self._frozen
         kept = np.bincount(group, weights=mask, minlength=widths.size).astype(np.int64)
         wanted = aligned_counts(kept, widths, align)
+        if np.array_equal(kept, wanted):  # the usual case, at every training step
+            return mask
         order = np.lexsort((-importance, ~mask, ~self._frozen, group))  # per group: frozen, living, best units first
         rank = np.empty_like(order)
         rank[order] = np.arange(order.size) - np.repeat(np.cumsum(widths) - widths, widths)
@@ -121,9 +123,8 @@ class Budget:
     def _without_least(self, importance: NDArray[np.float64], ratio: float, *, align: int) -> Mask:
         order = np.argsort(np.where(self._frozen, np.inf, importance), kind="stable")
         group, widths = self._units.group_of, self._widths
-        place = np.empty_like(order)
-        place[order] = np.arange(order.size)
-        best_first = np.lexsort((-place, group))
+        best_first = order[::-1]
+        best_first = best_first[np.argsort(group[best_first], kind="stable")]
         rank = np.empty_like(order)  # within the group, 0 for its most important unit
         rank[best_first] = np.arange(order.size) - np.repeat(np.cumsum(widths) - widths, widths)
         frozen = np.bincount(group, weights=self._frozen, minlength=widths.size).astype(np.int64)

@@ -52,6 +52,15 @@ class Method(Protocol):
     def finish(self, weights: Mapping[str, NDArray[Any]], mask: Mask) -> Mask:
         """The final mask, which meets the target."""
 
+    def state(self) -> dict[str, Any]:
+        """What the masks to come depend on besides the weights: JSON values and arrays, for a checkpoint.
+
+        It may share arrays with the method, so it holds until the next step.
+        """
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave; takes the place of `begin`."""
+
 
 @dataclass(frozen=True)
 class MaskEvent:

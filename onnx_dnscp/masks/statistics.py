@@ -74,10 +74,10 @@ def _slice_sums(
     matrix = values.reshape(size, after) if before == 1 else values.reshape(before, size * after)
     magnitudes, squares = np.zeros((2, size)) if before == 1 else np.zeros((2, size * after))
     ones = np.ones(max(matrix.shape), dtype=np.float32)  # a product with ones is the fastest sum
-    for rows, block in _magnitudes(matrix):
+    for at, block in _magnitudes(matrix):
         for sums in (magnitudes, squares):
             if before == 1:
-                sums[rows] = block @ ones[:after]
+                sums[at] = block @ ones[:after]
             else:
                 sums += ones[: len(block)] @ block
             block *= block

@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from onnx_dnscp.bfloat import saturated
 from onnx_dnscp.structure import all_graphs, bodies, constant_tensor, copy_structure
 
 _DESCRIPTION = frozenset({"name", "data_type", "doc_string", "metadata_props"})  # what a tensor says besides its values
@@ -61,9 +62,12 @@ def copy_with_weights(model: onnx.ModelProto, weights: Mapping[str, NDArray[Any]
 
 
 def set_tensor(tensor: onnx.TensorProto, values: NDArray[Any]) -> None:
-    """Put `values` into `tensor` in place, converted to the tensor's own element type."""
-    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    values = np.asarray(values, dtype=dtype, order="C")
+    """Put `values` into `tensor` in place, converted to the tensor's own element type.
+
+    Where that is narrower, values that are too large become its largest: infinite weights would make infinite outputs.
+    """
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    values = np.asarray(saturated(values, dtype), order="C")
     plain = values.dtype.kind in "fiu" and sys.byteorder == "little"  # otherwise onnx packs or swaps
     for field in [field.name for field, _ in tensor.ListFields() if field.name not in _DESCRIPTION]:
         tensor.ClearField(field)

@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.errors import RequestError
+from onnx_dnscp.errors import DivergenceError
 from onnx_dnscp.masks.budget import Budget, Mask
 from onnx_dnscp.masks.method import MaskHistory, Method, StepState
+from onnx_dnscp.training.checkpoint import PhaseName, PhaseState, copy_arrays
 from onnx_dnscp.training.engines.base import Engine
 from onnx_dnscp.training.losses.base import Loss
-from onnx_dnscp.training.optimizers import Optimizer, clip_gradients
-from onnx_dnscp.training.schedule import cosine
+from onnx_dnscp.training.optimizers import DEFAULT_CLIP, Optimizer, add_gradients, clip_gradients
+from onnx_dnscp.training.passes.float32 import as_float32
+from onnx_dnscp.training.schedule import Schedule
 from onnx_dnscp.training.view import MASK_INPUT
 from onnx_dnscp.units import Units
 
 Gradients = dict[str, NDArray[Any]]
-
-GRADIENT_LIMIT = 5.0  # common norm; far above a healthy step, it only stops single exploding batches
 
 SETTLED_SHARE = 0.15  # of the dynamic phase, at its end: masks no longer move, weights and batch norm follow them
 
@@ -38,10 +38,12 @@ class Progress:
         phase: "train" (masks move) or "fine-tune".
         step: Steps done in this phase.
         num_steps: Steps of this phase.
-        loss: Of the last batch.
+        loss: Of the last batch, or the mean over the batches of the last step.
         ratio: Pruned share so far, in the run's metric.
         recovered: Channels that came back so far.
         seconds_left: Of this phase, from the speed so far.
+        learning_rate: Of the last step.
+        gradient_norm: Of the last step, before clipping.
     """
 
     phase: str
@@ -51,9 +53,12 @@ class Progress:
     ratio: float
     recovered: int
     seconds_left: float
+    learning_rate: float
+    gradient_norm: float
 
 
 Listener = Callable[[Progress], None]  # hears about every step
+Observer = Callable[[PhaseState, Progress], None]  # sees every state between two steps, and may keep it
 
 
 @dataclass(frozen=True)
@@ -61,49 +66,80 @@ class Phase:
     """What both phases have in common.
 
     Attributes:
-        batches: Endless batches.
-        num_steps: How many of them to take.
-        learning_rate: At the start; it falls along a cosine.
+        batches: Endless batches, from a position on.
+        schedule: The learning rate of every step.
+        accumulate: Batches per step; their gradients are averaged.
+        clip: Common norm that gradients are scaled down to; 0 leaves them alone.
+        notes: What the user should know about the training graph.
     """
 
+    name: PhaseName
     engine: Engine
     loss: Loss
     optimizer: Optimizer
-    batches: Iterator[Batch]
-    num_steps: int
-    learning_rate: float
+    batches: Callable[[int], Iterator[Batch]]
+    schedule: Schedule
+    accumulate: int = 1
+    clip: float = DEFAULT_CLIP
+    notes: tuple[str, ...] = ()
+
+    def begin(self, saved: PhaseState | None = None) -> PhaseState:
+        """The state before the first step, or a saved one, put into the engine and the optimiser.
+
+        Raises:
+            UsageError: The saved state does not fit.
+        """
+        state = PhaseState(self.name, self.schedule.num_steps, notes=self.notes)
+        if saved is not None:
+            copy_arrays(saved.weights, self.engine.weights, "weights")
+            self.optimizer.state.update(saved.optimizer)
+            state.step, state.seconds, state.mask, state.method = saved.step, saved.seconds, saved.mask, saved.method
+        state.weights, state.optimizer = self.engine.weights, self.optimizer.state
+        return state
 
 
 def train_with_masks(
-    phase: Phase, units: Units, method: Method, budget: Budget, history: MaskHistory, listener: Listener
+    phase: Phase,
+    state: PhaseState,
+    units: Units,
+    method: Method,
+    budget: Budget,
+    history: MaskHistory,
+    observe: Observer,
 ) -> Mask:
     """The dynamic phase: train while masks fall and come back; return the final mask.
 
     For the last `SETTLED_SHARE` of the phase the masks are frozen at the target, so that the network meets surgery
-    used to its final width. Weights change in `phase.engine`; drops and recoveries are added to `history`.
+    used to its final width. `state` moves on; drops and recoveries are added to `history`.
 
     Raises:
-        RequestError: The loss is no longer finite.
+        DivergenceError: The loss or a gradient is no longer finite.
     """
-    moving = max(1, round(phase.num_steps * (1 - SETTLED_SHARE)))
+    moving = max(1, round(phase.schedule.num_steps * (1 - SETTLED_SHARE)))
     # Consumers whose weights do not learn (quantised or half-precision ones) are judged by what the file stores.
     weights = ChainMap(phase.engine.weights, dict(units.graph.stored))
-    mask = method.begin(weights, moving)
-    history.record(0, np.ones_like(mask), mask, units)
+    if state.mask is None:
+        mask = method.begin(weights, moving)
+        history.record(0, np.ones_like(mask), mask, units)
+        state.mask, state.method = mask, method.state()
+    else:
+        mask = state.mask
+        method.restore(state.method)
 
     def after(step: int, gradients: Gradients) -> None:
         nonlocal mask
         if step > moving:
             return
-        state = StepState(step, moving, mask, weights, gradients)
-        following = method.after_step(state) if step < moving else method.finish(weights, mask)
+        done = StepState(step, moving, mask, weights, gradients)
+        following = method.after_step(done) if step < moving else method.finish(weights, mask)
         history.record(step, mask, following, units, settling=step == moving)
         mask = following
+        state.mask, state.method = mask, method.state()
 
     _run(
         phase,
-        "train",
-        listener,
+        state,
+        observe,
         feed_mask=lambda: mask,
         after=after,
         ratio=lambda: budget.ratio(mask),
@@ -112,41 +148,73 @@ def train_with_masks(
     return mask
 
 
-def fine_tune(phase: Phase, ratio: float, recovered: int, listener: Listener) -> None:
-    """Train the pruned network on; weights change in `phase.engine`.
+def fine_tune(phase: Phase, state: PhaseState, ratio: float, recovered: int, observe: Observer) -> None:
+    """Train the pruned network on; `state` moves on.
 
     Raises:
-        RequestError: The loss is no longer finite.
+        DivergenceError: The loss or a gradient is no longer finite.
     """
-    _run(phase, "fine-tune", listener, ratio=lambda: ratio, recovered=lambda: recovered)
+    _run(phase, state, observe, ratio=lambda: ratio, recovered=lambda: recovered)
 
 
 def _run(
     phase: Phase,
-    name: str,
-    listener: Listener,
+    state: PhaseState,
+    observe: Observer,
     *,
     ratio: Callable[[], float],
     recovered: Callable[[], int],
     feed_mask: Callable[[], Mask] | None = None,
     after: Callable[[int, Gradients], None] | None = None,
 ) -> None:
-    started = time.monotonic()
-    for step in range(1, phase.num_steps + 1):
-        batch = next(phase.batches)
-        feeds = {**batch.inputs, **phase.loss.feeds(batch)}
-        if feed_mask is not None:
-            feeds[MASK_INPUT] = np.append(feed_mask(), True).astype(np.float32)
+    batches = phase.batches(state.step * phase.accumulate)
+    started = time.monotonic() - state.seconds
+    while not state.is_done:
+        state.whole = False
+        with np.errstate(over="ignore", invalid="ignore"):  # whatever overflows is found in the next loss
+            loss, gradients = _gradients(phase, batches, None if feed_mask is None else feed_mask())
+            norm = clip_gradients(gradients, phase.clip)
+            _check_finite(loss, norm, state)
+            rate = phase.schedule(state.step)
+            phase.optimizer.update(phase.engine.weights, gradients, rate)
+            state.step += 1
+            if after is not None:
+                after(state.step, gradients)
+        state.seconds = time.monotonic() - started
+        state.whole = True
+        left = state.seconds / state.step * (state.num_steps - state.step)
+        observe(
+            state,
+            Progress(phase.name, state.step, state.num_steps, loss, ratio(), recovered(), left, rate, norm),
+        )
+
+
+def _check_finite(loss: float, norm: float, state: PhaseState) -> None:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
+        raise DivergenceError(
+            f"Training diverged: {what} at step {state.step + 1} of the {state.name} phase; try a smaller --lr."
+        )
+
+
+def _gradients(phase: Phase, batches: Iterator[Batch], mask: Mask | None) -> tuple[float, Gradients]:
+    """Loss and gradients of one step: of one batch, or the mean over `phase.accumulate` equal ones."""
+    losses: list[float] = []
+    total: Gradients = {}
+    for _ in range(phase.accumulate):
+        batch = next(batches)
+        feeds = as_float32({**batch.inputs, **phase.loss.feeds(batch)})
+        if mask is not None:
+            feeds[MASK_INPUT] = np.append(mask, True).astype(np.float32)
         loss, gradients = phase.engine.step(feeds)
-        if not math.isfinite(loss):
-            raise RequestError(
-                f"Training diverged: the loss became {loss} at step {step} of the {name} phase; try a smaller --lr. "
-                "Nothing was saved."
-            )
-        clip_gradients(gradients, GRADIENT_LIMIT)
-        rate = cosine(step - 1, phase.num_steps, phase.learning_rate)
-        phase.optimizer.update(phase.engine.weights, gradients, rate)
-        if after is not None:
-            after(step, gradients)
-        left = (time.monotonic() - started) / step * (phase.num_steps - step)
-        listener(Progress(name, step, phase.num_steps, loss, ratio(), recovered(), left))
+        losses.append(loss)
+        if phase.accumulate == 1:
+            total = gradients
+        elif not total:
+            total = {name: gradient.copy() for name, gradient in gradients.items()}  # the engine may reuse its own
+        else:
+            add_gradients(total, gradients)
+    if phase.accumulate > 1:
+        for gradient in total.values():
+            gradient *= 1.0 / phase.accumulate
+    return sum(losses) / len(losses), total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 
 import onnx
 
@@ -13,16 +14,21 @@ from onnx_dnscp.evaluation import batch_limit
 from onnx_dnscp.graph import Graph
 from onnx_dnscp.masks.method import Method
 from onnx_dnscp.options import DEFAULT_LEARNING_RATES, PruneOptions
+from onnx_dnscp.training.checkpoint import PhaseName
 from onnx_dnscp.training.engines.base import EngineFactory
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.loop import Phase
 from onnx_dnscp.training.losses.base import Loss
+from onnx_dnscp.training.losses.binary_cross_entropy import BinaryCrossEntropy
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
 from onnx_dnscp.training.optimizers import make_optimizer
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode
-from onnx_dnscp.training.view import build_view
-from onnx_dnscp.units import Units
+from onnx_dnscp.training.passes.float32 import as_float32
+from onnx_dnscp.training.schedule import make_schedule
+from onnx_dnscp.training.self_check import check_gradients
+from onnx_dnscp.training.view import TrainingView, build_view
+from onnx_dnscp.units import Removal, Units
 
 MIN_NORM_BATCH = 8  # below this, statistics of one batch are too noisy to normalise by
 
@@ -49,46 +55,95 @@ class Trainer:
 
     @property
     def batch_size(self) -> int:
-        """Samples per step: as asked, but no more than there are and what the model is fixed to."""
+        """Samples per batch: as asked, but no more than there are and what the model is fixed to."""
         return batch_limit(self.graph) or min(self.options.batch_size, len(self.dataset.samples))
 
     def num_steps(self, epochs: int) -> int:
         """Steps of a phase of whole epochs."""
-        return epochs * max(1, len(self.dataset.samples) // self.batch_size)
+        return epochs * max(1, len(self.dataset.samples) // (self.batch_size * self.options.accumulate))
 
-    def phase(
+    def check(self) -> None:
+        """Make sure that the phases can be set up, before any long work.
+
+        Raises:
+            RequestError: The warm-up is longer than a phase.
+        """
+        for epochs in (self.options.epochs, self.options.finetune_epochs):
+            make_schedule(1.0, self.num_steps(epochs), self.options.warmup)
+
+    def view(
         self,
         model: onnx.ModelProto,
-        epochs: int,
-        seed: int,
         *,
         units: Units | None = None,
         method: Method | None = None,
-    ) -> Phase:
-        """A phase that trains `model`, with the masks of `units` if given.
+        removal: Removal | None = None,
+    ) -> tuple[TrainingView, Loss]:
+        """The training view of `model` for one shard of a batch, with its loss and the method's nodes.
 
         Raises:
             RequestError: The model or loss cannot be trained.
             DataError: The loss needs labels that the data lacks.
         """
-        cores = self.options.threads or os.cpu_count() or 1
-        shards = num_shards(self.batch_size, cores)
-        shard_size = self.batch_size // shards
+        shard_size = self.batch_size // self._shards
         shapes = self.dataset.input_shapes(shard_size)
         view = build_view(model, shapes, units=units, batch_norm=self._batch_norm(shard_size))
-        loss = self._loss(shard_size)
+        loss = self._loss(shard_size, removal)
         loss.attach(view)
         if method is not None:
             method.extend_view(view)
-        rate = self.options.learning_rate or DEFAULT_LEARNING_RATES[self.options.optimizer]
+        return view, loss
+
+    def phase(
+        self,
+        name: PhaseName,
+        model: onnx.ModelProto,
+        *,
+        units: Units | None = None,
+        method: Method | None = None,
+        removal: Removal | None = None,
+    ) -> Phase:
+        """A phase that trains `model`, with the masks of `units` if given.
+
+        Args:
+            name: Which phase.
+            model: The original, or what surgery left of it.
+            units: If given, masks on their consumers.
+            method: Extends the view.
+            removal: What surgery took.
+
+        Raises:
+            RequestError: The model or loss cannot be trained, or its gradients are wrong.
+            DataError: The loss needs labels that the data lacks.
+        """
+        o = self.options
+        view, loss = self.view(model, units=units, method=method, removal=removal)
+        num_steps = self.num_steps(o.epochs if name == "train" else o.finetune_epochs)
+        rate = o.learning_rate or DEFAULT_LEARNING_RATES[o.optimizer]
+        seed = o.seed if name == "train" else o.seed + 1
+        engine = ENGINES["ort"](view, threads=max(1, self._cores // self._shards), shards=self._shards)
+        batches = partial(self.dataset.training_batches, self.batch_size, seed)
+        first = next(batches())
+        check_gradients(view, engine, as_float32({**first.inputs, **loss.feeds(first)}), seed=o.seed)
         return Phase(
-            engine=ENGINES["ort"](view, threads=max(1, cores // shards), shards=shards),
+            name=name,
+            engine=engine,
             loss=loss,
-            optimizer=make_optimizer(self.options.optimizer),
-            batches=self.dataset.training_batches(self.batch_size, seed),
-            num_steps=self.num_steps(epochs),
-            learning_rate=rate,
+            optimizer=make_optimizer(o.optimizer, momentum=o.momentum, weight_decay=o.weight_decay),
+            batches=batches,
+            schedule=make_schedule(rate, num_steps, o.warmup),
+            accumulate=o.accumulate,
+            clip=o.clip,
+            notes=tuple(view.notes),
         )
+
+    @property
+    def _cores(self) -> int:
+        return self.options.threads or os.cpu_count() or 1
+
+    @property
+    def _shards(self) -> int:
+        return num_shards(self.batch_size, self._cores)
 
     def loss_name(self) -> str:
         """Which loss "auto" means here."""
@@ -96,14 +151,16 @@ class Trainer:
             return self.options.loss
         return "cross-entropy" if self.dataset.has_labels and self.scores else "distill"
 
-    def _loss(self, shard_size: int) -> Loss:
+    def _loss(self, shard_size: int, removal: Removal | None) -> Loss:
         if self.loss_name() == "distill":
-            return Distillation(self.original, next(self.dataset.training_batches(shard_size, self.options.seed)))
+            first = next(self.dataset.training_batches(shard_size, self.options.seed))
+            return Distillation(self.original, first, removal)
         if not self.dataset.has_labels:
             raise DataError("Cross-entropy needs labels, and the data has none; use --loss distill.")
         if self.scores is None:
             raise RequestError("Cross-entropy needs one output of shape (batch, classes); use --loss distill.")
-        return CrossEntropy((shard_size, self.scores[1]))
+        kind = BinaryCrossEntropy if self.loss_name() == "bce" else CrossEntropy
+        return kind((shard_size, self.scores[1]))
 
     def _batch_norm(self, shard_size: int) -> BatchNormMode:
         if self.options.batch_norm != "auto":

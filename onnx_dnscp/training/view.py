@@ -17,16 +17,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.graph import Graph, read_graph
-from onnx_dnscp.taps import output_taps
 from onnx_dnscp.tracing.trace import trace
+from onnx_dnscp.training.frontier import cut_behind, find_frontier, listed
 from onnx_dnscp.training.passes.auto_pad import make_pads_explicit
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode, freeze_batch_norm, train_batch_norm
 from onnx_dnscp.training.passes.constant_folding import fold_constants
 from onnx_dnscp.training.passes.constants import lift_constants
 from onnx_dnscp.training.passes.decompose import decompose
 from onnx_dnscp.training.passes.dropout import drop_dropout
+from onnx_dnscp.training.passes.float32 import to_float32
 from onnx_dnscp.training.passes.names import name_nodes
 from onnx_dnscp.training.passes.opset import to_trainable_opset
+from onnx_dnscp.training.passes.repeated_operands import separate_repeated_operands
 from onnx_dnscp.training.passes.static_shapes import fix_input_shapes
 from onnx_dnscp.units import Consumer, Units
 
@@ -40,6 +42,14 @@ LEARNED_OPERANDS: Mapping[str, tuple[int, ...]] = {
     "Gemm": (1, 2),
     "MatMul": (0, 1),
     "BatchNormalization": (1, 2),
+    "RNN": (1, 2, 3),
+    "GRU": (1, 2, 3),
+    "LSTM": (1, 2, 3),
+    "GroupNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+    "PRelu": (1,),
+    "SimplifiedLayerNormalization": (1,),
 }
 
 
@@ -52,16 +62,18 @@ class TrainingView:
         trainable: Stored tensors that learn, in graph order.
         statistics: Running statistic of batch norm to the graph output with its next value.
         masks: Names of the mask tensors that weights are multiplied with.
-        taps: Original output to the tensor that losses look at.
+        taps: Original output to the tensors that losses look at; see `Frontier`.
         values: Start value of every tensor that is fed as an input instead of stored: trainable and statistics.
+        notes: What the user should know about it.
     """
 
     model: onnx.ModelProto
     trainable: list[str]
     statistics: dict[str, str]
-    taps: dict[str, str]
+    taps: dict[str, tuple[str, ...]]
     values: dict[str, NDArray[Any]]
     masks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add_input(self, name: str, element_type: int, shape: tuple[int, ...]) -> None:
         """Declare one more tensor that every step feeds."""
@@ -98,12 +110,10 @@ def build_view(
 
     Raises:
         ModelError: The opset cannot be converted.
-        RequestError: A weight cannot be trained: it is of integers, or in a sub-graph.
+        RequestError: Nothing that a gradient can reach learns.
     """
-    if units is not None:
-        _refuse_integers(units)
-        _refuse_bodies(units)
     copy = to_trainable_opset(model)
+    to_float32(copy)
     lift_constants(copy)
     fix_input_shapes(copy, shapes)
     drop_dropout(copy)
@@ -111,9 +121,9 @@ def build_view(
     seen = dict(trace(graph).shapes)
     if learned is None:
         learned = _learned_tensors(graph)
-    view = TrainingView(copy, list(learned), {}, output_taps(graph), {})
+    view = TrainingView(copy, list(learned), {}, {}, {})
     if units is not None:
-        _insert_masks(view, units, seen)
+        _insert_masks(view, graph, units, seen)
     fold_constants(copy, seen, view.trainable)
     make_pads_explicit(copy, seen)
     if batch_norm == "train":
@@ -122,7 +132,12 @@ def build_view(
         freeze_batch_norm(copy, seen)
     view.values = {name: np.array(graph.stored[name]) for name in (*view.trainable, *view.statistics)}
     _feed(copy, view.values.keys())
-    decompose(copy, seen)
+    decompose(copy, seen, view.trainable)
+    separate_repeated_operands(copy, view.trainable)
+    stops = _end_at_frontier(view, graph, shapes, known={name for node in model.graph.node for name in node.output})
+    reading = {consumer.weight for consumer in units.consumers} if units is not None else set()
+    if (reading or set(learned)).isdisjoint(view.trainable):
+        raise RequestError(_why_nothing_learns(units, stops))
     name_nodes(copy)
     del copy.graph.output[:]
     copy.graph.output.extend(
@@ -132,24 +147,38 @@ def build_view(
     return view
 
 
-def _refuse_integers(units: Units) -> None:
-    for consumer in units.consumers:
-        dtype = units.graph.stored.dtype(consumer.weight)
+def _end_at_frontier(view: TrainingView, graph: Graph, inputs: Collection[str], known: Collection[str]) -> list[str]:
+    """Choose the taps and cut off what lies behind them, with all that would learn or be counted there.
+
+    Returns:
+        What gradients cannot pass, as messages call it.
+    """
+    frontier = find_frontier(view.model, graph, inputs, view.trainable, known)
+    view.taps, view.notes = frontier.taps, frontier.notes()
+    taps = {tap for group in frontier.taps.values() for tap in group}
+    cut_behind(view.model, taps)
+    here = {name for node in view.model.graph.node for name in (*node.input, *node.output)}
+    view.trainable = [name for name in view.trainable if name in here]
+    view.statistics = {old: new for old, new in view.statistics.items() if new in here}
+    view.masks = [name for name in view.masks if name in here]
+    for name in [name for name in view.values if name not in here]:
+        del view.values[name]
+    declared = [i for i in view.model.graph.input if i.name in here or i.name in inputs or i.name == MASK_INPUT]
+    del view.model.graph.input[:]
+    view.model.graph.input.extend(declared)
+    return list(dict.fromkeys(stop for group in frontier.stops.values() for stop in group))
+
+
+def _why_nothing_learns(units: Units | None, stops: list[str]) -> str:
+    pairs = [] if units is None else [(c, units.graph.stored.dtype(c.weight)) for c in units.consumers]
+    for consumer, dtype in pairs:
         if dtype.kind in "iu" or dtype.name.endswith("int4"):
-            raise RequestError(
+            return (
                 f"The weight {consumer.weight!r} of node {consumer.node!r} is stored in {dtype.name}, which cannot be "
                 "trained; prune with --no-train, or prune the network before quantising it."
             )
-
-
-def _refuse_bodies(units: Units) -> None:
-    outside = _made_outside_bodies(units.graph)
-    inside = next((consumer.node for consumer in units.consumers if consumer.output not in outside), None)
-    if inside is not None:
-        raise RequestError(
-            f"Node {inside!r} lies in the sub-graph of an If, Loop or Scan, through which ONNX Runtime cannot train; "
-            "prune with --no-train."
-        )
+    why = f": no gradient passes {listed(stops)}" if stops else ""
+    return f"No weight of the model that reads prunable channels can learn{why}. Prune it with --no-train."
 
 
 def _made_outside_bodies(graph: Graph) -> set[str]:
@@ -168,7 +197,7 @@ def _learned_tensors(graph: Graph) -> list[str]:
         for position in operands:
             if position < len(node.inputs):
                 name = graph.stored_source(node.inputs[position])
-                if name is not None and graph.stored[name].dtype == np.float32:
+                if name is not None and graph.stored.dtype(name) == np.float32:
                     names[name] = None
     return list(names)
 
@@ -188,7 +217,17 @@ def _feed(model: onnx.ModelProto, names: Collection[str]) -> None:
         graph.initializer.remove(tensor)
 
 
-def _insert_masks(view: TrainingView, units: Units, shapes: dict[str, tuple[int, ...]]) -> None:
+def _is_float(graph: Graph, operand: str) -> bool:
+    """Whether a weight operand holds floats, be they computed from stored integers."""
+    while operand not in graph.stored:
+        node = graph.producer.get(operand)
+        if node is None or node.op_type in ("Cast", "DequantizeLinear"):
+            return True
+        operand = node.inputs[0]
+    return bool(graph.stored.dtype(operand) == np.float32)
+
+
+def _insert_masks(view: TrainingView, graph: Graph, units: Units, shapes: dict[str, tuple[int, ...]]) -> None:
     """One vector for the whole network, gathered into the shape each consumer needs, then `Mul(W, T)`.
 
     The vector has one element more than there are units: it is always 1, and FIXED channels read it. `shapes` learns
@@ -201,6 +240,8 @@ def _insert_masks(view: TrainingView, units: Units, shapes: dict[str, tuple[int,
     nodes: list[onnx.NodeProto] = []
     for node in view.model.graph.node:
         for number, consumer in (pair for name in node.output for pair in consumers.get(name, ())):
+            if not _is_float(graph, node.input[consumer.operand]):
+                continue  # an integer kernel: no gradient passes it either
             indices = np.where(consumer.operand_units < 0, units.num_units, consumer.operand_units).astype(np.int64)
             index_name = view.add_constant(f"dnscp//units/{number}", indices)
             mask, masked = f"dnscp//mask/{number}", f"dnscp//masked/{number}"

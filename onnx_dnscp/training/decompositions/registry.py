@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,19 @@ class Site:
         opset: Of the model's default domain, 14 to 21.
         shapes: Concrete shape of every tensor of the model; not of those that are written here.
         stored: Constants by name; weights that learn are not among them.
+        not_floats: Computed tensors of integers or booleans.
+        moving: Tensors that gradients may reach.
     """
 
     node: onnx.NodeProto
     opset: int
     shapes: Mapping[str, tuple[int, ...]]
     stored: Mapping[str, NDArray[Any]]
+    not_floats: Collection[str] = ()
+    moving: Collection[str] = ()
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=count)
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Value of an attribute of the node; strings are `str`."""
@@ -85,7 +91,7 @@ class Site:
         return self.emit("Reshape", x, self.integers(shape))
 
     def _fresh(self) -> str:
-        return f"{self.node.output[0]}//{len(self.nodes)}.{len(self.constants)}"
+        return f"{next(name for name in self.node.output if name)}//{next(self._numbers)}"
 
 
 Decomposition = Callable[[Site], str | Sequence[str] | None]

@@ -10,16 +10,13 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.runtime import can_train, first_line, installed_packages
-from onnx_dnscp.training.passes.names import name_nodes
-from onnx_dnscp.training.passes.relu_grad import replace_relu_grad
-from onnx_dnscp.training.passes.straight_through import pass_gradients_through_masks
+from onnx_dnscp.training.gradient_graph import build_gradient_graph
+from onnx_dnscp.training.rewrites.apply import rewrite
 from onnx_dnscp.training.view import LOSS, TrainingView
 
-_ERRORS_ONLY = 3  # log level: the builder reports every optimisation at the default level
 _SILENT = 4
 
 
@@ -27,18 +24,22 @@ class OrtEngine:
     """Runs the gradient graph of one view in an inference session.
 
     Most backward kernels of the runtime use one core. So a batch can be cut into shards that run side by side, with
-    gradients, losses and running statistics averaged; batch norm then normalises by the shard.
+    gradients, losses and running statistics averaged; batch norm then normalises by the shard. All shards share one
+    session: it holds no state between runs, and a run does not lock it.
+
+    With the same number of threads and shards on the same processor, results are the same bit by bit.
 
     Args:
         view: The view with its loss attached, for one shard.
         threads: Threads inside one operator; 0 leaves the choice to the runtime.
         shards: Parts of a batch that run at the same time.
+        rewrites: Whether the graph is rewritten for speed; results then differ by rounding.
 
     Raises:
         RequestError: The installed runtime cannot train, or cannot differentiate this model.
     """
 
-    def __init__(self, view: TrainingView, *, threads: int = 0, shards: int = 1) -> None:
+    def __init__(self, view: TrainingView, *, threads: int = 0, shards: int = 1, rewrites: bool = True) -> None:
         if not can_train():
             raise RequestError(
                 "Training needs the package 'onnxruntime-training-cpu', which Python 3.10 to 3.12 can install; this "
@@ -53,12 +54,7 @@ class OrtEngine:
         self.weights = {name: value.copy() for name, value in view.values.items()}
         self._statistics = {old: new for old, new in view.statistics.items() if new in outputs}
         self._wanted = [LOSS, *(f"{name}_grad" for name in self.trainable), *self._statistics.values()]
-        options = ort.SessionOptions()
-        options.log_severity_level = _SILENT
-        options.intra_op_num_threads = threads
-        self._session = ort.InferenceSession(
-            gradient_graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _fast_session(gradient_graph, threads) if rewrites else _session(gradient_graph, threads)
         self._lengths: dict[str, int] = {i.name: i.shape[0] if i.shape else 0 for i in self._session.get_inputs()}
         self._shards = shards
         self._pool = ThreadPoolExecutor(shards)
@@ -70,7 +66,7 @@ class OrtEngine:
             runs = list(self._pool.map(lambda i: self._run(everything, i), range(self._shards)))
         except Exception as error:
             raise RequestError(f"ONNX Runtime cannot train this model: {first_line(error)}. Use --no-train.") from error
-        results = {name: _mean([run[i] for run in runs]) for i, name in enumerate(self._wanted)}
+        results = dict(zip(self._wanted, map(_mean, zip(*runs, strict=True)), strict=True))
         for old, new in self._statistics.items():
             self.weights[old][...] = results[new]
         return float(results[LOSS]), {name: results[f"{name}_grad"] for name in self.trainable}
@@ -86,41 +82,30 @@ class OrtEngine:
         return results
 
 
-def _mean(values: list[NDArray[Any]]) -> NDArray[Any]:
-    """Mean of equally shaped arrays, always summed in the same order."""
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total if len(values) == 1 else total * np.float32(1 / len(values))
+def _mean(shards: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """Mean of one tensor over all shards, always summed in the same order, in the memory of the first."""
+    total = np.asarray(shards[0])
+    for value in shards[1:]:
+        total += value
+    if len(shards) > 1:
+        total *= np.float32(1 / len(shards))
+    return total
 
 
-def build_gradient_graph(view: TrainingView) -> onnx.ModelProto:
-    """The forward and backward graph of a view, with gradients passed straight through its masks.
-
-    Outputs are the loss, `<name>_grad` for each trainable tensor that the loss depends on, and the view's own.
-
-    Raises:
-        RequestError: ONNX Runtime has no gradient for some operator.
-    """
-    from onnxruntime.capi import _pybind_state as native
-
-    model = onnx.ModelProto()
-    model.CopyFrom(view.model)
-    model.graph.output.insert(0, helper.make_tensor_value_info(LOSS, TensorProto.FLOAT, []))
-    name_nodes(model)
-    trainable = set(view.trainable)
-    options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+def _fast_session(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
+    """A session for the rewritten graph, or for the graph as it is if the runtime does not take that."""
+    rewritten = onnx.ModelProto()
+    rewritten.CopyFrom(model)
+    rewrite(rewritten)
     try:
-        optimized = native.get_optimized_model(model.SerializeToString(), trainable, options)
-        builder = native.GradientGraphBuilder(optimized, {LOSS}, trainable, LOSS, options)
-        builder.build()
-        built = onnx.load_model_from_string(builder.get_model())
-    except Exception as error:  # the bindings raise RuntimeError and their own classes
-        raise RequestError(
-            f"ONNX Runtime cannot differentiate this model: {first_line(error)}. Prune it with --no-train."
-        ) from error
-    pass_gradients_through_masks(built, set(view.masks))
-    replace_relu_grad(built)
-    name_nodes(built)
-    return built
+        return _session(rewritten, threads)
+    except Exception:  # the runtime's exception classes share no public base
+        return _session(model, threads)
+
+
+def _session(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting cores are given to others
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

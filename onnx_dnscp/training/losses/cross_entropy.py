@@ -9,11 +9,23 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.errors import DataError
+from onnx_dnscp.errors import DataError, RequestError
 from onnx_dnscp.training.view import LOSS, TrainingView
 
 LABELS = "dnscp//labels"
 LOG_PROBABILITIES = "dnscp//log_probabilities"
+
+
+def scores_of(view: TrainingView) -> str:
+    """The scores of a classifier, before a final Softmax or Sigmoid.
+
+    Raises:
+        RequestError: Gradients do not reach them.
+    """
+    if view.notes:
+        raise RequestError(f"Cross-entropy needs the classifier's scores. {view.notes[0]} Use --loss distill.")
+    ((scores, *_), *_) = view.taps.values()
+    return scores
 
 
 class CrossEntropy:
@@ -29,8 +41,12 @@ class CrossEntropy:
         self._shape = logits_shape
 
     def attach(self, view: TrainingView) -> None:
-        """Add `SoftmaxCrossEntropyLoss`."""
-        logits = next(iter(view.taps.values()))
+        """Add `SoftmaxCrossEntropyLoss`.
+
+        Raises:
+            RequestError: Gradients do not reach the classifier's scores.
+        """
+        logits = scores_of(view)
         view.add_input(LABELS, TensorProto.INT64, (self._shape[0], *self._shape[2:]))
         # The gradient reads the second output, which the runtime adds by itself only to some graphs.
         view.add_node("SoftmaxCrossEntropyLoss", [logits, LABELS], [LOSS, LOG_PROBABILITIES], reduction="mean")

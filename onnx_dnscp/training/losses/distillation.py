@@ -11,47 +11,55 @@ from onnx import TensorProto
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.graph import read_graph
 from onnx_dnscp.runtime import Session
-from onnx_dnscp.taps import output_taps
+from onnx_dnscp.training.passes.float32 import as_float32
 from onnx_dnscp.training.view import LOSS, TrainingView
+from onnx_dnscp.units import Removal
 
 
 class Distillation:
-    """Mean over all floating-point outputs of `mean((student - teacher)^2) / var(teacher)`.
+    """Mean over all tapped tensors of `mean((student - teacher)^2) / var(teacher)`.
 
-    Outputs are compared before a final Softmax or Sigmoid. Dividing by the teacher's variance (of the first
-    batch) makes outputs of different size count alike: 1 means no better than a constant.
+    Outputs are compared before a final Softmax or Sigmoid, or before what gradients cannot pass (`TrainingView.taps`).
+    Dividing by the teacher's variance (of the first batch) makes outputs of different size count alike: 1 means no
+    better than a constant.
 
     Args:
         original: The teacher, which stays as it is.
         first: A batch to measure the variances on.
+        removal: What surgery took, if the student is a pruned network: a tensor inside it has lost channels, and the
+            teacher's others are left out of the comparison.
 
     Raises:
-        RequestError: The model has no floating-point output to compare.
+        RequestError: There is nothing to compare.
     """
 
     name = "distillation"
 
-    def __init__(self, original: onnx.ModelProto, first: Batch) -> None:
-        taps = output_taps(read_graph(original))
-        self._teacher = Session(original, more_outputs=taps.values(), what="The original model")
-        outputs = self._teacher.run(first.inputs, list(dict.fromkeys(taps.values())))
-        self._targets = {name: value for name, value in outputs.items() if value.dtype == np.float32 and value.size}
-        if not self._targets:
-            raise RequestError("Self-distillation needs a float32 output, and the model has none; use --no-train.")
+    def __init__(self, original: onnx.ModelProto, first: Batch, removal: Removal | None = None) -> None:
+        self._original = original
+        self._first = first
+        self._removal = removal
+        self._teacher: Session | None = None
+        self._taps: list[str] = []
 
     def attach(self, view: TrainingView) -> None:
-        """Add one difference per output and their mean."""
+        """Add one difference per tapped tensor and their mean."""
+        self._taps = list(dict.fromkeys(tap for taps in view.taps.values() for tap in taps))
+        self._teacher = Session(self._original, more_outputs=self._taps, what="The original model")
+        targets = {name: value for name, value in self._targets(self._first).items() if value.size}
+        if not targets:
+            raise RequestError("Self-distillation has no output to compare; use --no-train.")
+        self._taps = list(targets)
         terms = []
-        for number, (tap, value) in enumerate(self._targets.items()):
+        for number, (tap, value) in enumerate(targets.items()):
             base = f"dnscp//distil/{number}"
             view.add_input(_target_name(tap), TensorProto.FLOAT, value.shape)
             difference = view.add_node("Sub", [tap, _target_name(tap)], f"{base}/difference")
             square = view.add_node("Mul", [difference, difference], f"{base}/square")
             mean = view.add_node("ReduceMean", [square], f"{base}/mean", keepdims=0)
             variance = float(np.var(value, dtype=np.float64)) or 1.0
-            weight = np.array(1.0 / (variance * len(self._targets)), dtype=np.float32)
+            weight = np.array(1.0 / (variance * len(targets)), dtype=np.float32)
             terms.append(view.add_node("Mul", [mean, view.add_constant(f"{base}/weight", weight)], f"{base}/term"))
         total = terms[0]
         for number, term in enumerate(terms[1:]):
@@ -60,8 +68,21 @@ class Distillation:
 
     def feeds(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The teacher's outputs for this batch."""
-        outputs = self._teacher.run(batch.inputs, list(self._targets))
-        return {_target_name(tap): value for tap, value in outputs.items()}
+        return {_target_name(tap): value for tap, value in self._targets(batch).items()}
+
+    def _targets(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        assert self._teacher is not None, "a loss is attached before it is fed"
+        outputs = as_float32(self._teacher.run(batch.inputs, self._taps))
+        return {tap: self._what_is_left(tap, value) for tap, value in outputs.items()}
+
+    def _what_is_left(self, tap: str, value: NDArray[Any]) -> NDArray[Any]:
+        if self._removal is None:
+            return value
+        for axis in range(value.ndim):
+            keep = self._removal.axis_keep(tap, axis)
+            if keep is not None:
+                value = value.compress(keep, axis)
+        return value
 
 
 def _target_name(tap: str) -> str:

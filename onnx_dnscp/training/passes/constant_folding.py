@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnx_dnscp.graph import Graph, read_graph
+from onnx_dnscp.graph import Graph, captured_names, read_graph
 from onnx_dnscp.runtime import Session
 from onnx_dnscp.structure import bodies
 from onnx_dnscp.tracing.sizes import size_output
@@ -43,8 +43,10 @@ def fold_constants(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
         return
     made = {name for node in folded for name in node.output if name}
     rest = [node for node in graph.node if node.output[0] not in made]
-    wanted = made & ({name for node in rest for name in node.input} | {o.name for o in graph.output})
-    values = _evaluate(view, folded, shapes, sorted(wanted))
+    read = {name for node in rest for name in node.input} | {o.name for o in graph.output}
+    read |= {name for node in rest for body in bodies(node) for name in captured_names(body)}
+    wanted = sorted(made & read)
+    values = _evaluate(view, folded, shapes, wanted) if wanted else {}
     del graph.node[:]
     graph.node.extend(rest)
     graph.initializer.extend(numpy_helper.from_array(np.asarray(value, order="C"), n) for n, value in values.items())

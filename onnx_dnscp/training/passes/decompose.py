@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 import onnx_dnscp.training.decompositions  # noqa: F401  (registers the rules)
 from onnx_dnscp.runtime import default_opset
+from onnx_dnscp.structure import copy_structure, is_big
+from onnx_dnscp.tracing.probe import FLOATS
 from onnx_dnscp.training.decompositions.registry import Site, find_decomposition
 
 
-def decompose(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Apply the registered decompositions, in place.
+def decompose(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], trainable: Collection[str]) -> None:
+    """Apply the registered decompositions wherever a gradient may flow, in place.
 
     Args:
         model: With concrete input shapes and constants lifted, in float32; weights that learn are graph inputs.
         shapes: Of every tensor.
+        trainable: Tensors that learn.
     """
     graph = model.graph
     if not any(find_decomposition(node) for node in graph.node):
         return
-    opset = default_opset(model)
+    opset, integers = default_opset(model), _integer_tensors(model)
     stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    moving = set(trainable)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        site = Site(node, opset, shapes, stored)
-        rule = find_decomposition(node)
+        rule = None if moving.isdisjoint(node.input) else find_decomposition(node)
+        if not moving.isdisjoint(node.input):
+            moving.update(name for name in node.output if name not in integers)
+        site = Site(node, opset, shapes, stored, integers, moving)
         results = rule(site) if rule else None
         if results is None:
             nodes.append(node)
@@ -37,6 +43,13 @@ def decompose(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> 
         graph.initializer.extend(site.constants)
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _integer_tensors(model: onnx.ModelProto) -> set[str]:
+    """Tensors that are not of floats: no gradient flows through them, and their operators have other rules."""
+    structure = copy_structure(model, lambda _, tensor: is_big(tensor))
+    infos = onnx.shape_inference.infer_shapes(structure).graph.value_info
+    return {info.name for info in infos if info.type.tensor_type.elem_type not in (*FLOATS, TensorProto.UNDEFINED)}
 
 
 def _name_results(site: Site, results: Sequence[str]) -> None:

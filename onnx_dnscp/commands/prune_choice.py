@@ -1,0 +1,108 @@
+"""Which channels a run removes: chosen at once, or while the network trains with masks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnx_dnscp.commands.prune_run import Run
+from onnx_dnscp.commands.run_directory import ARTIFACTS
+from onnx_dnscp.errors import RequestError
+from onnx_dnscp.masks.budget import Mask
+from onnx_dnscp.masks.method import Method
+from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
+from onnx_dnscp.repair.repair import repair
+from onnx_dnscp.repair.samples import repair_batches
+from onnx_dnscp.surgery.weights import copy_with_weights
+from onnx_dnscp.training.artifacts import write_artifacts
+from onnx_dnscp.training.loop import train_with_masks
+
+logger = logging.getLogger("onnx_dnscp")
+
+
+def choose_mask(run: Run) -> Mask:
+    """At once, or while the network trains; sets `trained`."""
+    method = _method(run)
+    if not run.options.train:
+        mask = choose_once(method, run.units.graph.stored, run.units.num_units)
+        if run.dataset is not None if run.options.repair is None else run.options.repair:
+            run.trained = _repaired(run, mask)
+        return mask
+    state = run.keeper.states.get("train")
+    started = time.monotonic() - (state.seconds if state else 0.0)
+    start = _start(run)
+    if state is None or not state.is_done:
+        phase = run.trainer().phase("train", start, units=run.units, method=method)
+        state = phase.begin(state)
+        logger.info("training with masks: %d steps, loss %s", state.num_steps, run.trainer().loss_name())
+        with run.keeper.watching(state) as observe:
+            train_with_masks(phase, state, run.units, method, run.budget, run.keeper.log.history, observe)
+    assert state.mask is not None, "the phase with masks is done"
+    run.notes += state.notes
+    run.trained = copy_with_weights(start, state.weights)
+    _leave_artifacts(run, start, state.weights, state.mask)
+    run.seconds["train"] = time.monotonic() - started
+    return state.mask
+
+
+def _leave_artifacts(run: Run, start: onnx.ModelProto, weights: Mapping[str, NDArray[Any]], mask: Mask) -> None:
+    """The masked model for onnxruntime-training, in the run directory if there is one."""
+    directory = run.keeper.directory
+    if directory is None or (directory.path / ARTIFACTS).exists():
+        return
+    view, _ = run.trainer().view(start, units=run.units, method=_method(run))
+    try:
+        write_artifacts(directory.path / ARTIFACTS, view, weights, mask, run.options.optimizer)
+    except RequestError as error:
+        run.notes.append(f"The run directory has no {ARTIFACTS} for onnxruntime-training: {error}")
+
+
+def _start(run: Run) -> onnx.ModelProto:
+    """The model that training starts from: the original, or repaired where the first mask is the last one."""
+    if not run.options.repair:
+        return run.loaded.proto
+    mask = _method(run).begin(run.units.graph.stored, 1)
+    if run.budget.ratio(mask) >= run.budget.target:
+        return _repaired(run, mask)
+    run.notes.append("--repair did nothing: with training it needs a mask that is chosen at the start.")
+    return run.loaded.proto
+
+
+def _repaired(run: Run, mask: Mask) -> onnx.ModelProto:
+    """The original with weights that stay making up for those that go."""
+    batches = repair_batches(
+        run.units.graph, run.units.trace.shapes_of(run.units.graph.inputs), run.dataset, run.options.seed
+    )
+    samples = sum(batch.size for batch in batches)
+    logger.info("repairing weights with %d samples", samples)
+    repaired = repair(run.loaded.proto, run.units, ~mask, batches, threads=run.options.threads)
+    what = "made-up inputs; real samples (--data) give a better result" if run.dataset is None else "samples"
+    run.notes.append(f"The weights that stay were fitted to the original's activations on {samples} {what}.")
+    return copy_with_weights(run.loaded.proto, repaired)
+
+
+def _method(run: Run) -> Method:
+    o = run.options
+    if METHODS[o.method].needs_labels and not (o.train and run.trainer().loss_name() != "distill"):
+        raise RequestError(
+            f"--method {o.method} ranks channels by the gradients of training with labels; give labelled --data "
+            "without --no-train, or choose another --method."
+        )
+    rng = np.random.default_rng(o.seed)
+    settings = MethodSettings(
+        run.units,
+        run.budget,
+        rng,
+        schedule=o.schedule,
+        rule=o.rule,
+        c_rate=o.c_rate,
+        gamma=o.gamma,
+        power=o.power,
+    )
+    return METHODS[o.method].make(settings)

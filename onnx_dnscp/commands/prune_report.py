@@ -1,0 +1,123 @@
+"""What `prune` tells about a run, and the measurements behind it."""
+
+from __future__ import annotations
+
+import time
+
+import onnx
+from pydantic import BaseModel
+
+from onnx_dnscp.commands.facts import ModelFacts, describe
+from onnx_dnscp.commands.prune_run import Run
+from onnx_dnscp.commands.samples import one_call
+from onnx_dnscp.evaluation import evaluate_model
+from onnx_dnscp.graph import read_graph
+from onnx_dnscp.latency import latencies
+from onnx_dnscp.masks.budget import Mask
+from onnx_dnscp.tracing.trace import trace
+from onnx_dnscp.verify import Verification
+
+
+class GroupWidth(BaseModel):
+    """Channels of one group, before and after."""
+
+    id: int
+    width: int
+    kept: int
+    consumers: list[str]
+
+
+class PruneReport(BaseModel):
+    """What a pruning run did.
+
+    Attributes:
+        ratio: Share removed, in `metric`.
+        accuracy_data: What the accuracies were measured on; None if nothing was.
+        accuracy_after_surgery: Before fine-tuning.
+        dropped: Drops over the dynamic phase; a channel that fell twice counts twice.
+        recovered: Recoveries over the dynamic phase.
+        max_relative_error: Of the saved model against the masked model, over the verification inputs.
+        notes: Things the user should know.
+    """
+
+    model: str
+    output: str
+    model_sha256: str
+    ratio_asked: float
+    ratio: float
+    metric: str
+    loss: str | None
+    before: ModelFacts
+    after: ModelFacts
+    speedup: float
+    accuracy_data: str | None
+    accuracy_after_surgery: float | None
+    groups: list[GroupWidth]
+    dropped: int
+    recovered: int
+    max_relative_error: float
+    tolerance: float
+    seconds: float
+    seconds_training: float
+    seconds_fine_tuning: float
+    notes: list[str]
+
+
+def make_report(
+    run: Run,
+    tuned: onnx.ModelProto,
+    mask: Mask,
+    checked: Verification,
+    file_bytes: int,
+    accuracy_after_surgery: float | None,
+) -> PruneReport:
+    """Measure both models and put everything together."""
+    graph, seen = run.units.graph, run.units.trace
+    small = read_graph(tuned)
+    before, after = describe(graph, seen, run.loaded.size), describe(small, trace(small), file_bytes)
+    feeds = one_call(graph, seen, run.dataset)
+    times = latencies([run.loaded.proto, tuned], feeds, run.options.threads)
+    before.latency_ms, after.latency_ms = (1000 * t for t in times)
+    dataset, limit = run.measured_on()
+    if dataset is not None and run.scores is not None:
+        own = evaluate_model(run.loaded.proto, dataset, run.scores, limit=limit)
+        new = evaluate_model(tuned, dataset, run.scores, reference=run.loaded.proto, limit=limit)
+        before.accuracy, after.accuracy, after.agreement = own.accuracy, new.accuracy, new.agreement
+    if dataset is not None and dataset is run.dataset and before.accuracy is not None:
+        run.notes.append("The accuracies are those on the training data; give --test-data for honest ones.")
+    if times[1] > times[0] and run.options.align == 1:
+        run.notes.append(
+            "The pruned model is not faster here: ONNX Runtime is slow with channel counts that are no multiple of "
+            "4; try --align 8, or 16 on a CPU with AVX512."
+        )
+    return PruneReport(
+        model=str(run.loaded.path),
+        output=str(run.target),
+        model_sha256=run.loaded.sha256,
+        ratio_asked=run.options.ratio,
+        ratio=run.budget.ratio(mask),
+        metric=run.options.metric,
+        loss=run.trainer().loss_name() if run.options.train else None,
+        before=before,
+        after=after,
+        speedup=times[0] / times[1],
+        accuracy_data=None if dataset is None else dataset.description,
+        accuracy_after_surgery=accuracy_after_surgery,
+        groups=[
+            GroupWidth(
+                id=g.id,
+                width=g.width,
+                kept=int(mask[g.first : g.first + g.width].sum()),
+                consumers=list(g.consumers),
+            )
+            for g in run.units.groups
+        ],
+        dropped=run.keeper.log.history.num_dropped,
+        recovered=run.keeper.log.history.num_recovered,
+        max_relative_error=checked.max_relative_error,
+        tolerance=checked.tolerance,
+        seconds=run.keeper.earlier_seconds + time.monotonic() - run.started,
+        seconds_training=run.seconds.get("train", 0.0),
+        seconds_fine_tuning=run.seconds.get("fine-tune", 0.0),
+        notes=run.notes,
+    )

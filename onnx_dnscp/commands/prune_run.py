@@ -1,0 +1,151 @@
+"""The values of one `prune` run: what it was asked for, and what was found before any long work."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+
+from onnx_dnscp.commands.keeper import Keeper
+from onnx_dnscp.commands.run_directory import RunDirectory, RunRecord
+from onnx_dnscp.commands.saving import data_path, free_path, output_path
+from onnx_dnscp.data.dataset import Dataset
+from onnx_dnscp.data.fingerprint import fingerprint
+from onnx_dnscp.data.open import open_dataset, synthetic_dataset
+from onnx_dnscp.discovery.choose import frozen_units
+from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.evaluation import class_output, evaluate_model
+from onnx_dnscp.load import LoadedModel, load_model
+from onnx_dnscp.masks.budget import Budget
+from onnx_dnscp.masks.rules import rule_align
+from onnx_dnscp.options import PruneOptions
+from onnx_dnscp.training.loop import Listener
+from onnx_dnscp.training.setup import Trainer
+from onnx_dnscp.units import Units
+
+logger = logging.getLogger("onnx_dnscp")
+
+TRAIN_ACCURACY_SAMPLES = 10_000  # enough to estimate accuracy where only training samples are given
+
+
+@dataclass
+class Run:
+    """The values that one run hands from stage to stage.
+
+    Attributes:
+        trained: The original with the weights of the last stage.
+        notes: What the user should know.
+        seconds: Of each training phase.
+        started: `time.monotonic()` at the beginning.
+    """
+
+    loaded: LoadedModel
+    target: Path
+    plan_path: Path | None
+    keeper: Keeper
+    units: Units
+    budget: Budget
+    dataset: Dataset | None
+    test_data: Dataset | None
+    scores: tuple[str, int] | None
+    options: PruneOptions
+    trained: onnx.ModelProto
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def prepare(
+        cls,
+        model: str | Path,
+        output: str | Path | None,
+        plan_out: str | Path | None,
+        run_dir: Path | RunDirectory | None,
+        options: PruneOptions,
+        listener: Listener,
+        held: ExitStack,
+    ) -> Run:
+        """Load, discover and check everything that can be checked before any long work.
+
+        A new run directory is in use until `held` ends.
+        """
+        started = time.monotonic()
+        loaded = load_model(model)
+        read = [loaded.path, *loaded.data_files]
+        read += [path for path in (options.data, options.test_data) if path is not None]
+        target = output_path(loaded.path, output, *read)
+        plan_path = None if plan_out is None else free_path(Path(plan_out), target, data_path(target), *read)
+        directory = held.enter_context(RunDirectory.new(run_dir)) if isinstance(run_dir, Path) else run_dir
+        logger.info("discovering channels in %s", loaded.path)
+        units = discover(loaded)
+        scores = class_output(units.graph, dict(units.trace.shapes))
+        frozen = frozen_units(units, options.exclude, options.only)
+        align = rule_align(options.rule) if options.align is None and options.method == "dnscp" else None
+        align = options.align or align
+        budget = Budget(units, options.metric, options.ratio, align=align, frozen=frozen)
+        num_classes = scores[1] if scores else None
+        dataset, test_data = (
+            None if path is None else open_dataset(path, units.graph, options.preprocess, num_classes)
+            for path in (options.data, options.test_data)
+        )
+        keeper = Keeper(directory, target.with_suffix(".run"), options.checkpoint_every, listener, lambda: run.record())
+        run = cls(loaded, target, plan_path, keeper, units, budget, dataset, test_data, scores, options, loaded.proto)
+        run.started = started
+        if loaded.inlined:
+            run.notes.append("Model-local functions were replaced by their nodes; each call may end with other widths.")
+        if budget.align > 1 and options.align is None:
+            run.notes.append(
+                f"Groups keep multiples of {budget.align} channels, which ONNX Runtime is fast with; --align 1 meets "
+                "the ratio more closely."
+            )
+        if dataset is None and options.train:
+            run.dataset = synthetic_dataset(units.graph, units.trace.shapes_of(units.graph.inputs), options.seed)
+            run.notes.append(
+                "No data was given, so the network learned from synthetic inputs; real samples (--data) give a "
+                "better result."
+            )
+        if options.train:
+            run.trainer().check()
+        return run
+
+    def record(self) -> RunRecord:
+        """What this run was asked for."""
+        o = self.options
+        files = [self.loaded.path, *self.loaded.data_files, *(path for path in (o.data, o.test_data) if path)]
+        paths = {
+            "model": self.loaded.path,
+            "output": self.target,
+            "plan_out": self.plan_path,
+            "data": o.data,
+            "test_data": o.test_data,
+        }
+        return RunRecord.model_validate(
+            {
+                **dict(o),
+                **{name: path and path.absolute() for name, path in paths.items()},
+                "model_sha256": self.loaded.sha256,
+                "fingerprints": {str(path.absolute()): fingerprint(path) for path in files},
+            }
+        )
+
+    def trainer(self) -> Trainer:
+        """What makes the training phases."""
+        assert self.dataset is not None, "a run that trains has data, real or synthetic"
+        return Trainer(self.loaded.proto, self.units.graph, self.dataset, self.scores, self.options)
+
+    def accuracy(self, model: onnx.ModelProto) -> float | None:
+        """On the test data, else on the training data."""
+        dataset, limit = self.measured_on()
+        if dataset is None or not dataset.has_labels:
+            return None
+        return evaluate_model(model, dataset, self.scores, limit=limit).accuracy
+
+    def measured_on(self) -> tuple[Dataset | None, int | None]:
+        """The data that accuracies are of, and how many of its samples count."""
+        if self.test_data is not None:
+            return self.test_data, None
+        return self.dataset, TRAIN_ACCURACY_SAMPLES

@@ -1,0 +1,86 @@
+"""The register of pruning methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_dnscp.masks.budget import Budget, Mask
+from onnx_dnscp.masks.method import Method
+from onnx_dnscp.masks.ranked import Criterion, Ranked, Schedule
+from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
+from onnx_dnscp.units import Units
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What a method is made from.
+
+    Attributes:
+        units: What discovery found.
+        budget: The target and its metric.
+        rng: For whatever is drawn.
+        schedule: When units go; None leaves it to the method.
+        rule: Of DNS-CP; so are the others.
+        c_rate: Half width of the hysteresis band, 0 to 3.
+        gamma: Decay of the update probability.
+        power: Exponent of that decay.
+    """
+
+    units: Units
+    budget: Budget
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    schedule: Schedule | None = None
+    rule: RuleName = "doc"
+    c_rate: float = DEFAULT_C_RATE
+    gamma: float = DEFAULT_GAMMA
+    power: float = DEFAULT_POWER
+
+
+MethodFactory = Callable[[MethodSettings], Method]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A method and what it asks for.
+
+    Attributes:
+        make: Makes it.
+        needs_labels: Whether it can only rank by the gradients of training with labels.
+    """
+
+    make: MethodFactory
+    needs_labels: bool
+
+
+METHODS: dict[str, Registered] = {}
+
+
+def method(name: str, *, needs_labels: bool = False) -> Callable[[MethodFactory], MethodFactory]:
+    """Register the function below as the maker of the method `name`."""
+
+    def register(make: MethodFactory) -> MethodFactory:
+        if name in METHODS:
+            raise ValueError(f"the pruning method {name!r} is registered twice")
+        METHODS[name] = Registered(make, needs_labels)
+        return make
+
+    return register
+
+
+def ranked(settings: MethodSettings, criterion: Criterion) -> Ranked:
+    """A method that ranks by `criterion`, at once unless another schedule is asked for."""
+    return Ranked(settings.units.num_units, settings.budget, criterion, settings.schedule or "one-shot")
+
+
+def choose_once(chosen: Method, weights: Mapping[str, NDArray[Any]], num_units: int) -> Mask:
+    """The mask that meets the target without any training.
+
+    Raises:
+        RequestError: The method cannot tell without.
+    """
+    return chosen.finish(weights, np.ones(num_units, dtype=bool))

@@ -1,0 +1,51 @@
+"""Run a part of a model and look at tensors inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from onnx_dnscp.data.batch import Batch
+from onnx_dnscp.graph import captured_names
+from onnx_dnscp.runtime import Session
+from onnx_dnscp.structure import bodies
+
+Seen = dict[str, NDArray[Any]]
+
+
+def observe(
+    model: onnx.ModelProto, tensors: Sequence[str], batches: Sequence[Batch], threads: int = 0
+) -> Iterator[Seen]:
+    """The named tensors for each batch; only the nodes that they need run.
+
+    Raises:
+        ModelError: ONNX Runtime cannot run the model.
+    """
+    session = Session(part_for(model, tensors), threads=threads)
+    for batch in batches:
+        yield session.run(batch.inputs, tensors)
+
+
+def part_for(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+    """A copy of `model` with the named tensors as outputs and without the nodes that they do not need."""
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    needed, nodes = set(tensors), []
+    for node in reversed(part.graph.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(node.input)
+            needed.update(name for body in bodies(node) for name in captured_names(body))
+    kept = onnx.GraphProto()
+    kept.node.extend(reversed(nodes))
+    del part.graph.node[:], part.graph.output[:]
+    part.graph.node.extend(kept.node)
+    stored = [tensor for tensor in part.graph.initializer if tensor.name in needed]
+    kept.initializer.extend(stored)
+    del part.graph.initializer[:]
+    part.graph.initializer.extend(kept.initializer)
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+    return part

@@ -1,0 +1,140 @@
+"""The state of a training phase, and how it is kept in a file.
+
+A file is an .npz of plain arrays with a JSON header under `header`: nothing is pickled. It appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_dnscp.atomic import atomic_file
+from onnx_dnscp.errors import UsageError
+from onnx_dnscp.masks.budget import Mask
+from onnx_dnscp.runtime import first_line
+
+PhaseName = Literal["train", "fine-tune"]
+Array = NDArray[Any]
+
+FORMAT = "onnx-dnscp-checkpoint/1"
+_HEADER = "header"
+_MASK = "mask"
+_GROUPS = ("weights", "optimizer", "method")  # dictionaries of arrays, by attribute of the state
+
+
+@dataclass
+class PhaseState:
+    """Where a phase is between two steps; whoever has this can go on as if nothing had happened.
+
+    The position in the data is `step` too: batches are the same for the same seed.
+
+    Attributes:
+        name: "train" (masks move) or "fine-tune".
+        num_steps: Of the whole phase.
+        step: Steps done.
+        seconds: Spent on them.
+        weights: Learned tensors and running statistics; the engine's own arrays while the phase runs.
+        optimizer: The optimiser's state; its own arrays while the phase runs.
+        mask: (units,) for the next step; None before the first, and in a phase without masks.
+        method: The pruning method's state: JSON values and arrays.
+        notes: What the user should know about the training graph.
+        whole: False while a step is changing the arrays.
+    """
+
+    name: PhaseName
+    num_steps: int
+    step: int = 0
+    seconds: float = 0.0
+    weights: dict[str, Array] = field(default_factory=dict)
+    optimizer: dict[str, Array] = field(default_factory=dict)
+    mask: Mask | None = None
+    method: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    whole: bool = True
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the phase is over."""
+        return self.step >= self.num_steps
+
+
+def save_state(path: Path, state: PhaseState, counts: Mapping[str, int]) -> None:
+    """Write a state, whole or not at all.
+
+    Args:
+        path: Of the .npz file.
+        state: Between two steps.
+        counts: Numbers that `load_state` gives back.
+
+    Raises:
+        UsageError: The operating system refuses.
+    """
+    assert state.whole, "half a step is no state"
+    header = {
+        "format": FORMAT,
+        "name": state.name,
+        "num_steps": state.num_steps,
+        "step": state.step,
+        "seconds": state.seconds,
+        "method": {key: value for key, value in state.method.items() if not isinstance(value, np.ndarray)},
+        "notes": state.notes,
+        "counts": dict(counts),
+    }
+    arrays: dict[str, Any] = {_HEADER: np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
+    if state.mask is not None:
+        arrays[_MASK] = state.mask
+    for group in _GROUPS:
+        for name, value in getattr(state, group).items():
+            if isinstance(value, np.ndarray):
+                arrays[f"{group}/{quote(name)}"] = value  # quoted: zip archives cut names at NUL
+    with atomic_file(path) as file:
+        np.savez(file, **arrays)
+
+
+def load_state(path: Path) -> tuple[PhaseState, dict[str, int]]:
+    """Read what `save_state` wrote: the state and the counts.
+
+    Raises:
+        UsageError: The file cannot be read, is damaged, or was written by another version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(arrays.pop(_HEADER).tobytes())
+        if header["format"] != FORMAT:
+            raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
+        state = PhaseState(header["name"], header["num_steps"], header["step"], header["seconds"])
+        state.mask, state.method = arrays.pop(_MASK, None), header["method"]
+        for key, value in arrays.items():
+            group, name = key.split("/", 1)
+            getattr(state, group)[unquote(name)] = value
+        state.notes, counts = tuple(header["notes"]), dict(header["counts"])
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(
+            f"The checkpoint {str(path)!r} cannot be read ({first_line(error)}); delete it to begin that phase again."
+        ) from error
+    return state, counts
+
+
+def copy_arrays(source: Mapping[str, Array], target: Mapping[str, Array], what: str) -> None:
+    """Copy arrays into others of the same names, in place.
+
+    Raises:
+        UsageError: Names or shapes differ, so the checkpoint was written by another version of this tool.
+    """
+    if {n: a.shape for n, a in source.items()} != {n: a.shape for n, a in target.items()}:
+        raise UsageError(
+            f"The {what} in the checkpoint are not those of this model's training graph: another version of "
+            "onnx-dnscp wrote it. Go on with that version, or begin again."
+        )
+    for name, value in source.items():
+        target[name][...] = value

@@ -1,0 +1,85 @@
+"""What ONNX Runtime can differentiate on the CPU, and rightly: the operators a gradient may pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+
+@dataclass(frozen=True)
+class Passage:
+    """How gradients pass an operator.
+
+    Attributes:
+        through: Operands that get one; None is all of them.
+        around: Operands that may vary without one: indices and conditions, which move the result in steps.
+        results: Outputs that carry one, from the first on; None is all of them.
+    """
+
+    through: tuple[int, ...] | None = None
+    around: tuple[int, ...] = ()
+    results: int | None = None
+
+    def lets_vary(self, position: int) -> bool:
+        """Whether an operand may depend on what learns."""
+        return self.through is None or position in self.through or position in self.around
+
+
+_STEPS = Passage((), (0, 1, 2))  # the result moves in steps: its derivative is 0 wherever there is one
+_EVERYTHING = (
+    "Abs Add AveragePool Concat Conv Cos Div Erf Exp Flatten Gelu Gemm GlobalAveragePool Identity LeakyRelu Log "
+    "LogSoftmax MatMul Max Min Mul Neg Pow Reciprocal Relu Sigmoid Sin Softmax Sqrt Sub Tanh Transpose"
+)
+_FIRST_OPERAND = (
+    "Clip Expand ReduceL2 ReduceLogSumExp ReduceMean ReduceSum Reshape Slice Split Squeeze Tile Trilu Unsqueeze"
+)
+_IN_STEPS = (
+    "And ArgMax ArgMin Equal EyeLike Floor Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not OneHot Or Round "
+    "Shape Size Xor"
+)
+_TABLE: Mapping[tuple[str, str], Passage] = {
+    **{("", op): Passage() for op in _EVERYTHING.split()},
+    **{("", op): Passage((0,)) for op in _FIRST_OPERAND.split()},
+    **{("", op): Passage((0,), (1,)) for op in ("Gather", "GatherElements", "GatherND")},
+    **{("", op): Passage((0, 2), (1,)) for op in ("ScatterElements", "ScatterND")},
+    **{("", op): Passage((0, 1, 2), results=1) for op in ("BatchNormalization", "LayerNormalization")},
+    **{("", op): Passage((0,), results=1) for op in ("MaxPool", "TopK")},
+    **{("", op): _STEPS for op in _IN_STEPS.split()},
+    **{("com.microsoft", op): Passage() for op in ("BiasGelu", "FastGelu", "Gelu", "QuickGelu")},
+    ("", "Where"): Passage((1, 2), (0,)),
+    ("", "Cast"): Passage((0,)),
+    ("", "Pad"): Passage((0,)),
+}
+
+
+def passable_operators() -> tuple[tuple[str, str], ...]:
+    """(domain, operator) of all that gradients pass through; attributes may still stop them, see `passage`."""
+    return tuple(key for key, passage in _TABLE.items() if passage is not _STEPS)
+
+
+def passage(node: onnx.NodeProto) -> Passage | None:
+    """How gradients pass a node of a training view, or None where they cannot.
+
+    Reductions and activations that are decomposed before (training/decompositions) need no entry here.
+    """
+    attributes: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if node.op_type == "Cast" and attributes["to"] != TensorProto.FLOAT:
+        return _STEPS
+    if node.op_type == "Pad" and attributes.get("mode", b"constant") != b"constant":
+        return None
+    if attributes.get("reduction", b"none") != b"none":
+        return None  # for ScatterElements and ScatterND the runtime takes no notice of it
+    if node.op_type == "BatchNormalization" and not attributes.get("training_mode"):
+        return None  # the runtime's gradient of inference mode is wrong
+    return _TABLE.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
+
+
+def jumps(model: onnx.ModelProto) -> bool:
+    """Whether truth values or indices become floats somewhere, so that the result may jump where its gradient is 0."""
+    producer = {name: node for node in model.graph.node for name in node.output}
+    sources = (producer.get(node.input[0]) for node in model.graph.node if node.op_type == "Cast")
+    return any(source is not None and passage(source) is _STEPS for source in sources)

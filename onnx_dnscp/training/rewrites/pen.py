@@ -1,0 +1,109 @@
+"""What rewrites write with: new nodes, shared constants, and tensors in blocks of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from onnx_dnscp.training.rewrites.shapes import Shape, known_shapes
+
+MICROSOFT_DOMAIN = "com.microsoft"
+BLOCKED_DOMAIN = "com.microsoft.nchwc"  # operators on (N, C / block, H, W, block), declared as (N, C, H, W)
+
+
+class Pen:
+    """Writes the replacements of nodes of one gradient graph.
+
+    Attributes:
+        shapes: Of the tensors whose shape is known; a rewrite leaves alone what it has no shapes of.
+        block: Channels per block; 0 where the processor has no kernels for blocks.
+        blocked: Tensor to the one that holds the same values in blocks of channels.
+        made_in_blocks: Those among them that were computed in blocks and reordered afterwards.
+    """
+
+    def __init__(self, model: onnx.ModelProto, block: int) -> None:
+        self.shapes = known_shapes(model)
+        self.block = block
+        self.blocked: dict[str, str] = {}
+        self.made_in_blocks: set[str] = set()
+        self._graph = model.graph
+        self._nodes: list[onnx.NodeProto] = []
+        self._count = 0
+        self._integers: dict[tuple[int, ...], str] = {}
+
+    def emit(
+        self,
+        op_type: str,
+        *inputs: str,
+        output: str = "",
+        domain: str = "",
+        shape: Shape | None = None,
+        **attributes: Any,
+    ) -> str:
+        """Write a node with one output, named `output` or afresh; returns the name."""
+        name = output or self._fresh()
+        self.add(helper.make_node(op_type, list(inputs), [name], domain=domain, **attributes))
+        if shape is not None:
+            self.shapes[name] = shape
+        return name
+
+    def add(self, node: onnx.NodeProto) -> None:
+        """Write a node that is made already."""
+        self._nodes.append(node)
+
+    def integers(self, values: Sequence[int]) -> str:
+        """A constant of int64; equal ones are stored once."""
+        key = tuple(values)
+        if key not in self._integers:
+            name = self._integers[key] = self._fresh()
+            self._graph.initializer.append(numpy_helper.from_array(np.array(key, dtype=np.int64), name))
+        return self._integers[key]
+
+    def reshape(self, x: str, shape: Sequence[int], *, output: str = "") -> str:
+        """Write a Reshape, which costs nothing."""
+        return self.emit("Reshape", x, self.integers(shape), output=output, shape=tuple(shape))
+
+    def to_blocks(self, x: str) -> str:
+        """The tensor `x` in blocks of channels; put there at its first use."""
+        if x not in self.blocked:
+            self.blocked[x] = self.emit("ReorderInput", x, domain=BLOCKED_DOMAIN)
+        return self.blocked[x]
+
+    def from_blocks(self, blocked: str, output: str, shape: Shape) -> None:
+        """Write `output`, of `shape`, from its blocks; later users of blocks take them where they are."""
+        self.blocked[output] = blocked
+        self.made_in_blocks.add(output)
+        self.emit("ReorderOutput", blocked, output=output, domain=BLOCKED_DOMAIN, shape=shape, channels=shape[1])
+
+    def apply(self, *rules: Rule) -> None:
+        """Let the first rule that fits replace each node of the graph, in order."""
+        for node in self._graph.node:
+            if not any(rule(self, node) for rule in rules):
+                self.add(node)
+        nodes, self._nodes = self._nodes, []
+        del self._graph.node[:]
+        self._graph.node.extend(nodes)
+
+    def _fresh(self) -> str:
+        self._count += 1
+        return f"dnscp//rewritten/{self._count}"
+
+
+Rule = Callable[[Pen, onnx.NodeProto], bool]
+"""Writes what replaces a node and returns True, or writes nothing and returns False."""
+
+
+def sweep(model: onnx.ModelProto) -> None:
+    """Remove, in place, nodes whose results nobody reads."""
+    wanted = {output.name for output in model.graph.output}
+    kept = []
+    for node in reversed(model.graph.node):
+        if any(name in wanted for name in node.output):
+            wanted.update(name for name in node.input if name)
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(kept))

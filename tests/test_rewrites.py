@@ -1,0 +1,190 @@
+"""Rewritten gradient graphs compute what the graphs they are made from compute."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx_dnscp.training.engines import ort as engine_module
+from onnx_dnscp.training.engines.ort import OrtEngine
+from onnx_dnscp.training.gradient_graph import build_gradient_graph
+from onnx_dnscp.training.losses.cross_entropy import LABELS, CrossEntropy
+from onnx_dnscp.training.rewrites.apply import rewrite
+from onnx_dnscp.training.rewrites.kernels import channel_block
+from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN
+from onnx_dnscp.training.view import TrainingView, build_view
+
+pytestmark = pytest.mark.needs_training
+
+needs_blocks = pytest.mark.skipif(channel_block() == 0, reason="this processor has no kernels for channel blocks")
+
+SAMPLES = 5
+IMAGE = (3, 15, 16)  # odd and even, so that strides leave a remainder on one axis; the pixels fill whole blocks
+WIDTH = 32  # two blocks with AVX512, four with AVX2
+
+# Attributes of the convolution in the middle, its output channels, its group and kernel, and what becomes of the whole
+# network: the number of blocked convolutions, of plain ones and of ConvGrad nodes. The first convolution is a blocked
+# one with a ConvGrad; a dense weight gradient on blocks is one convolution for each element of the kernel.
+CONVOLUTIONS: dict[str, tuple[dict[str, Any], tuple[int, int, int, int], tuple[int, int, int]]] = {
+    "3x3": ({"pads": [1, 1, 1, 1]}, (48, 1, 3, 3), (12, 0, 1)),
+    "5x3, pads that differ": ({"pads": [1, 2, 3, 0]}, (32, 1, 5, 3), (18, 0, 1)),
+    "3x3 without padding": ({}, (16, 1, 3, 3), (3, 0, 2)),
+    "3x1, larger than the image": ({"pads": [2, 0, 1, 0]}, (32, 1, 3, 1), (3, 0, 2)),
+    "dilated": ({"pads": [2, 2, 2, 2], "dilations": [2, 2]}, (32, 1, 3, 3), (12, 0, 1)),
+    "padding beyond the kernel": ({"pads": [3, 3, 3, 3]}, (32, 1, 3, 3), (2, 0, 2)),
+    "strided": ({"pads": [1, 1, 1, 1], "strides": [2, 2]}, (32, 1, 3, 3), (2, 0, 2)),
+    "fewer activations than weights": ({"strides": [4, 4]}, (32, 1, 3, 3), (1, 1, 2)),
+    "1x1": ({}, (48, 1, 1, 1), (1, 2, 2)),
+    "channels that fill no blocks": ({"pads": [1, 1, 1, 1]}, (20, 1, 3, 3), (1, 2, 2)),
+    "grouped": ({"pads": [1, 1, 1, 1]}, (32, 4, 3, 3), (1, 1, 2)),
+    "depthwise": ({"pads": [1, 1, 1, 1]}, (WIDTH, WIDTH, 3, 3), (4, 0, 1)),
+    "depthwise 5x3": ({"pads": [2, 1, 2, 1]}, (WIDTH, WIDTH, 5, 3), (4, 0, 1)),
+    "depthwise, strided": ({"pads": [1, 1, 1, 1], "strides": [2, 2]}, (WIDTH, WIDTH, 3, 3), (4, 0, 1)),
+    "depthwise, strided down": ({"pads": [1, 1, 1, 1], "strides": [2, 1]}, (WIDTH, WIDTH, 3, 3), (4, 0, 1)),
+    "depthwise, dilated": ({"pads": [2, 2, 2, 2], "dilations": [2, 2]}, (WIDTH, WIDTH, 3, 3), (4, 0, 1)),
+    "depthwise, rest unread": ({"strides": [3, 3]}, (WIDTH, WIDTH, 3, 3), (2, 0, 2)),
+}
+SMOOTH = "Tanh"
+
+
+def middle(
+    attributes: dict[str, Any], shape: tuple[int, int, int, int], activation: str = SMOOTH
+) -> tuple[TrainingView, dict[str, NDArray[Any]]]:
+    """Conv (3 to WIDTH) - activation - the convolution in question - activation - mean - Gemm, and one batch."""
+    outputs, group, *kernel = shape
+    rng = np.random.default_rng(1)
+    weights = {
+        "w0": (WIDTH, IMAGE[0], 3, 3),
+        "b0": (WIDTH,),
+        "w1": (outputs, WIDTH // group, *kernel),
+        "b1": (outputs,),
+        "w2": (4, outputs),
+    }
+    stored = [numpy_helper.from_array((0.4 * rng.standard_normal(s)).astype(np.float32), n) for n, s in weights.items()]
+    limits = [numpy_helper.from_array(np.array(v, dtype=np.float32), n) for n, v in (("low", -0.2), ("high", 0.5))]
+    more = ["low", "high"] if activation == "Clip" else []
+    nodes = [
+        helper.make_node("Conv", ["x", "w0", "b0"], ["c0"], pads=[1, 1, 1, 1]),
+        helper.make_node(activation, ["c0", *more], ["a0"]),
+        helper.make_node("Conv", ["a0", "w1", "b1"], ["c1"], group=group, kernel_shape=kernel, **attributes),
+        helper.make_node(activation, ["c1", *more], ["a1"]),
+        helper.make_node("GlobalAveragePool", ["a1"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["f"]),
+        helper.make_node("Gemm", ["f", "w2"], ["y"], transB=1),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *IMAGE])]
+    outs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])]
+    graph = helper.make_graph(nodes, "net", inputs, outs, stored + (limits if more else []))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    view = build_view(model, {"x": (SAMPLES, *IMAGE)})
+    CrossEntropy((SAMPLES, 4)).attach(view)
+    images = rng.standard_normal((SAMPLES, *IMAGE)).astype(np.float32)
+    return view, {"x": images, LABELS: rng.integers(0, 4, SAMPLES), **view.values}
+
+
+def results(model: onnx.ModelProto, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def rewritten(model: onnx.ModelProto, block: int | None = None) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    rewrite(copy, block=block)
+    return copy
+
+
+def assert_same(found: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]]) -> None:
+    """Equal up to the order of sums of some hundred float32 terms, whose rounding is a few 1e-7 of the largest."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert np.abs(value).max() > 0
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=5e-6 * np.abs(value).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("blocks", [True, False], ids=["blocks", "plain"])
+@pytest.mark.parametrize("name", list(CONVOLUTIONS))
+def test_gradients_of_convolutions_stay(name: str, blocks: bool) -> None:
+    """Of weights, biases and, through the first convolution's weights, of the input; with and without blocks."""
+    attributes, shape, _ = CONVOLUTIONS[name]
+    view, feeds = middle(attributes, shape)
+    model = build_gradient_graph(view)
+    assert_same(results(rewritten(model, None if blocks else 0), feeds), results(model, feeds))
+
+
+@needs_blocks
+@pytest.mark.parametrize("name", list(CONVOLUTIONS))
+def test_convolutions_get_the_kernels_that_fit(name: str) -> None:
+    """A rewrite that no longer fits anything would go unnoticed otherwise."""
+    attributes, shape, expected = CONVOLUTIONS[name]
+    count = Counter(
+        (n.domain, n.op_type) for n in rewritten(build_gradient_graph(middle(attributes, shape)[0])).graph.node
+    )
+    assert (count[BLOCKED_DOMAIN, "Conv"], count["", "Conv"], count["com.microsoft", "ConvGrad"]) == expected
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Clip"])
+def test_gradients_of_activations_stay(activation: str) -> None:
+    """Between convolutions, where activations stay in blocks; no value is so near a kink that rounding matters."""
+    view, feeds = middle({"pads": [1, 1, 1, 1]}, (WIDTH, 1, 3, 3), activation)
+    model = build_gradient_graph(view)
+    fast = rewritten(model)
+    assert_same(results(fast, feeds), results(model, feeds))
+    assert not {"ReluGrad", "GreaterOrEqual", "LessOrEqual", "Cast"} & {node.op_type for node in fast.graph.node}
+
+
+@needs_blocks
+def test_activations_between_convolutions_stay_in_blocks() -> None:
+    """Two blocked convolutions with a Relu between them reorder nothing on the way."""
+    view, _ = middle({"pads": [1, 1, 1, 1]}, (WIDTH, 1, 3, 3), "Relu")
+    nodes = rewritten(build_gradient_graph(view)).graph.node
+    makers = {node.output[0]: node for node in nodes}
+    second = [node for node in nodes if node.domain == BLOCKED_DOMAIN and node.op_type == "Conv"][1]
+    relu = makers[second.input[0]]
+    assert (relu.op_type, makers[relu.input[0]].op_type, makers[relu.input[0]].domain) == (
+        "Relu",
+        "Conv",
+        BLOCKED_DOMAIN,
+    )
+
+
+def test_a_clipped_value_at_its_limit_has_no_gradient() -> None:
+    """Inside the limits it is handed through, outside and exactly at them it is 0."""
+    graph = onnx.parser.parse_graph("""
+g (float[5] x, float[5] dy) => (float[5] dx) <float low = {-1.0}, float high = {6.0}> {
+  a = GreaterOrEqual(x, low)
+  b = LessOrEqual(x, high)
+  c = And(a, b)
+  m = Cast<to = 1>(c)
+  dx = Mul(dy, m)
+}""")
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    rewrite(model)
+    inside = np.nextafter(np.float32(6), np.float32(0))
+    feeds = {"x": np.array([-1, inside, 6, 7, -0.99999994], dtype=np.float32), "dy": np.arange(1, 6, dtype=np.float32)}
+    assert results(model, feeds)["dx"].tolist() == [0, 2, 0, 0, 5]
+
+
+def test_a_graph_that_the_runtime_refuses_is_replaced_by_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine trains with the plain graph where the rewritten one cannot be loaded."""
+
+    def broken(model: onnx.ModelProto) -> None:
+        model.graph.node[0].op_type = "NoSuchOperator"
+
+    view, feeds = middle({"pads": [1, 1, 1, 1]}, (WIDTH, 1, 3, 3))
+    expected = OrtEngine(view, threads=1, rewrites=False).step(feeds)
+    monkeypatch.setattr(engine_module, "rewrite", broken)
+    loss, gradients = OrtEngine(view, threads=1).step(feeds)
+    assert loss == expected[0]
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, expected[1][name])

@@ -1,0 +1,190 @@
+"""The rules of DNS-CP by name, against numbers worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from test_masks import chain_units, group_units
+from test_methods import settings_for
+
+from models import filled, load
+from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.masks.budget import Budget, Mask
+from onnx_dnscp.masks.dnscp import DnsCp
+from onnx_dnscp.masks.method import StepState
+from onnx_dnscp.masks.methods import METHODS
+from onnx_dnscp.masks.rules import RuleName, make_rule, rule_align
+from onnx_dnscp.masks.statistics import StatisticsReader, WeightStatistics
+from onnx_dnscp.units import Units
+
+ON, OFF = np.ones(6, dtype=bool), np.zeros(6, dtype=bool)
+
+
+def statistics_of(means: list[float], layer_mean: float, layer_std: float) -> WeightStatistics:
+    """A layer of its own."""
+    return WeightStatistics(np.array(means), np.full(len(means), layer_mean), np.full(len(means), layer_std))
+
+
+def make(units: Units, rule: RuleName, ratio: float, c_rate: float = 0.1) -> DnsCp:
+    """DNS-CP by one of the rules, every draw updating."""
+    return DnsCp(
+        units,
+        Budget(units, "channels", ratio),
+        np.random.default_rng(0),
+        rule=make_rule(rule, c_rate),
+        gamma=1e-9,
+    )
+
+
+def step(method: DnsCp, mask: Mask, weights: dict[str, NDArray[np.float32]], number: int = 1) -> Mask:
+    """The mask after one step of ten."""
+    return method.after_step(StepState(number, 10, mask, weights, {}))
+
+
+@pytest.mark.parametrize("name", ["doc", "patent"])
+def test_the_band_of_note_and_patent(name: RuleName) -> None:
+    """mu = 2, std = 1, c = 0.5: min 1.5, max 2.5; what lies between, or on a border, stays as it is."""
+    found = statistics_of([1.4, 1.5, 1.6, 2.4, 2.5, 2.6], 2.0, 1.0)
+    rule = make_rule(name, 0.5)
+    assert rule.update(ON, found).tolist() == [False, True, True, True, True, True]
+    assert rule.update(OFF, found).tolist() == [False, False, False, False, False, True]
+
+
+def test_the_one_threshold_of_tf2() -> None:
+    """mu = 1.8, std = 2, c = 0.1: threshold 2; drop at or below 1.9, recover above 2.1."""
+    found = statistics_of([1.8, 1.9, 1.91, 2.1, 2.11, 3.0], 1.8, 2.0)
+    rule = make_rule("tf2", 0.1)
+    assert rule.update(ON, found).tolist() == [False, False, True, True, True, True]
+    assert rule.update(OFF, found).tolist() == [False, False, False, False, True, True]
+
+
+@pytest.mark.parametrize("name", ["doc", "patent", "tf2"])
+def test_turning_points_are_where_each_rule_turns(name: RuleName) -> None:
+    """Just below its turning point a unit is on, just above it off, whatever it was before."""
+    units = chain_units()
+    statistics = StatisticsReader(units).read(units.graph.stored)
+    rule = make_rule(name, 0.3)
+    for was_on in (True, False):
+        mask = np.full(units.num_units, was_on)
+        for unit, point in enumerate(rule.turning_points(statistics, mask)):
+            assert rule.update(mask, statistics, point - 1e-6)[unit]
+            assert not rule.update(mask, statistics, point + 1e-6)[unit]
+
+
+ROUNDED: list[tuple[list[int], list[int]]] = [  # channels of 40 that are on, before and after
+    ([], [*range(16)]),  # at least 16
+    ([*range(30, 40)], [*range(6), *range(30, 40)]),  # 10 become 16: the first sleeping ones wake
+    ([*range(23)], [*range(7, 23)]),  # 23 become 16: the first living ones fall
+    ([*range(25)], [*range(32)]),
+    ([*range(40)], [*range(8, 40)]),  # 2.5 times 16 rounds to the even multiple
+]
+
+
+@pytest.mark.parametrize(("kept", "expected"), ROUNDED)
+def test_tf2_rounds_counts_to_multiples_of_16(kept: list[int], expected: list[int]) -> None:
+    """The nearest multiple, at least 16; the first channels of the layer switch. A narrower layer stays whole."""
+    units = wide_units(40)
+    mask = np.zeros(units.num_units, dtype=bool)
+    mask[kept] = True
+    assert np.flatnonzero(make_rule("tf2", 0.1).rounded(mask, units)).tolist() == expected
+    narrow = wide_units(8)
+    assert make_rule("tf2", 0.1).rounded(np.zeros(8, dtype=bool), narrow).all()
+    assert rule_align("tf2") == 16
+
+
+def wide_units(width: int) -> Units:
+    """One group of `width` units."""
+    return discover(
+        load(
+            filled(
+                f"""<ir_version: 8, opset_import: ["" : 17]>
+                wide (float[N, 3, 4, 4] x) => (float[N, 2, 4, 4] y)
+                <float[{width}, 3, 1, 1] wa, float[2, {width}, 1, 1] wb> {{ a = Conv(x, wa)  y = Conv(a, wb) }}"""
+            )
+        )
+    )
+
+
+def test_statistics_of_tf2_are_those_of_the_first_weights() -> None:
+    """All weights halve: by the layer's new mean nothing would change, by the first one every channel falls."""
+    units = wide_units(48)
+    rng = np.random.default_rng(0)
+    weights = {"wb": rng.uniform(1.0, 1.2, (2, 48, 1, 1)).astype(np.float32)}
+    half = {"wb": weights["wb"] / 2}
+    masks = {}
+    for name in ("tf2", "patent"):
+        method = make(units, name, 0.9, c_rate=0.0 if name == "tf2" else 3.0)
+        method.begin(weights, 10)
+        masks[name] = step(method, np.ones(48, dtype=bool), half)
+    assert masks["patent"].all()
+    assert masks["tf2"].sum() == 16  # none passes 0.95 of the first mean; 16 stay in any case
+
+
+def test_patent_and_tf2_stop_once_the_target_is_reached() -> None:
+    """The thresholds would take more, and give others back, but the masks no longer move."""
+    units = chain_units()
+    weights = {name: array.copy() for name, array in units.graph.stored.items()}
+    for name in ("patent", "tf2"):
+        method = make(units, name, 0.05, c_rate=0.0)
+        mask = np.ones(units.num_units, dtype=bool)
+        mask[group_units(units, 8).start] = False  # 1 of 19 is 0.0526
+        method.begin(weights, 10)
+        assert (step(method, mask, weights) == mask).all()
+        goes_on = make(units, name, 0.8, c_rate=0.0)
+        goes_on.begin(weights, 10)
+        if name == "patent":  # groups of up to 8 channels are whole by tf2's counts
+            assert (step(goes_on, mask, weights) != mask).any()
+
+
+def test_patent_updates_every_layer_at_every_step() -> None:
+    """The note draws with a probability, which is practically 0 here; the patent does not."""
+    units = chain_units()
+    weights = {name: array.copy() for name, array in units.graph.stored.items()}
+    moved = {}
+    for name in ("doc", "patent"):
+        method = DnsCp(
+            units, Budget(units, "channels", 0.8), np.random.default_rng(0), rule=make_rule(name, 0.1), gamma=1e12,
+            power=5.0,
+        )  # fmt: skip
+        method.begin(weights, 10)
+        everything = np.ones(units.num_units, dtype=bool)
+        moved[name] = (step(method, everything, weights) != everything).any()
+    assert moved == {"doc": False, "patent": True}
+
+
+@pytest.mark.parametrize("name", ["doc", "patent", "tf2"])
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8])
+def test_every_rule_settles_at_the_target(name: RuleName, ratio: float) -> None:
+    """Whatever the thresholds missed or overshot; to within one unit."""
+    units = chain_units()
+    weights = {n: array.copy() for n, array in units.graph.stored.items()}
+    method = make(units, name, ratio)
+    mask = method.begin(weights, 10)
+    for number in range(1, 10):
+        mask = step(method, mask, weights, number)
+    removed = (~method.finish(weights, mask)).mean()
+    assert ratio <= removed < ratio + 1 / units.num_units
+
+
+def test_without_recovery_nothing_comes_back() -> None:
+    """The same run twice: a channel that shrinks and grows returns only where recovery is on."""
+    units = chain_units()
+    first = group_units(units, 8)
+    victim = first.start + int(StatisticsReader(units).read(units.graph.stored).unit_mean[first].argmax())
+    returned = {}
+    for schedule in (None, "iterative"):
+        method = METHODS["dnscp"].make(settings_for(units, 0.5, schedule))
+        weights = {name: array.copy() for name, array in units.graph.stored.items()}
+        mask = method.begin(weights, 40)
+        for number in range(1, 40):
+            factor = 0.05 if number == 10 else 40.0 if number == 20 else 1.0
+            for name in ("wb", "wc"):
+                weights[name][:, victim - first.start] *= np.float32(factor)
+            following = method.after_step(StepState(number, 40, mask, weights, {}))
+            if schedule == "iterative":
+                assert not (following & ~mask).any()
+            mask = following
+        returned[schedule] = bool(mask[victim])
+        assert 0.5 <= (~method.finish(weights, mask)).mean() < 0.5 + 1 / units.num_units
+    assert returned == {None: True, "iterative": False}
