@@ -94,7 +94,7 @@ def _samples(path: Path, folder: Path) -> Path | None:
     session = onnx_dnscp.runtime.Session(model, optimize=False)
     for size in SIZES:
         shape = [d.dim_value if d.dim_value > 0 else size for d in dims[1:]]
-        first = dims[0].dim_value or 1
+        first = max(1, dims[0].dim_value)
         with contextlib.suppress(PruneError):
             session.run({inputs[0].name: np.zeros((first, *shape), np.float32)})
             values = rng.standard_normal((max(SAMPLES, first), *shape)).astype(np.float32)

@@ -166,7 +166,7 @@ def test_running_statistics_never_overwrite_constants_that_equal_them(monkeypatc
     assert first != pytest.approx(second, rel=1e-3)
 
 
-def _train_in_place(model: onnx.ModelProto) -> dict[str, str]:
+def _train_in_place(model: onnx.ModelProto, _: object) -> dict[str, str]:
     """Batch norm in training mode as it is usually written, without outputs of its own for the statistics."""
     for node in model.graph.node:
         if node.op_type == "BatchNormalization":

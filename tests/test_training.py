@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from models import filled
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.errors import DataError, RequestError
@@ -258,6 +259,61 @@ def test_fresh_batch_norm_statistics_that_equal_its_scale_train_right() -> None:
     assert first == second  # statistics moved, but training-mode batch norm does not read them
     for name, gradient in gradients.items():
         np.testing.assert_array_equal(gradient, again[name])
+
+
+@pytest.mark.parametrize("shared", ["one tensor", "Identity"])
+def test_statistics_that_are_no_layers_own_stay(shared: str) -> None:
+    """Exporters store equal tensors once; one tensor cannot follow two layers, so these keep what they have."""
+    second = {"one tensor": "m", "Identity": "k"}[shared]
+    model = filled(f"""
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N, 2, 6, 6] x) => (float[N, 2, 2, 2] y)
+<float[2, 2, 3, 3] w0, float[2] s = {{1, 1}}, float[2] b, float[2] m, float[2] v = {{1, 2}}, float[2] u = {{3, 1}},
+ float[2, 2, 3, 3] w1>
+{{
+  a = Conv(x, w0)
+  n = BatchNormalization(a, s, b, m, v)
+  t = Tanh(n)
+  c = Conv(t, w1)
+  k = Identity(m)
+  y = BatchNormalization(c, s, b, {second}, u)
+}}""")
+    loss = make_loss("distillation", model)
+    engine = engine_for(model, loss)
+    before = {name: value.copy() for name, value in engine.weights.items()}
+    engine.step(feeds(loss, batch()))
+    moved = {name for name in before if (engine.weights[name] != before[name]).any()}
+    assert moved == (set() if shared == "one tensor" else {"m", "v"})
+
+
+BRANCHES = """
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N, 2, H, 6] x) => (float[N, 3, H, 6] y)
+<float[4, 2, 1, 1] w0, float[3, 4, 1, 1] w1, int64 two = {2}, int64 limit = {5}>
+{
+  a = Conv(x, w0)
+  s = Shape(x)
+  h = Gather(s, two)
+  tall = Greater(h, limit)
+  b = If(tall) <then_branch = yes () => (float[N, 4, H, 6] t) { r = Tanh(a)  t = Mul(r, r) },
+    else_branch = no () => (float[N, 4, H, 6] e) { r = Neg(a)  e = Identity(r) }>
+  y = Conv(b, w1)
+}"""
+
+
+@pytest.mark.parametrize("height", [4, 6])
+def test_an_if_that_sizes_decide_does_not_end_the_gradient(height: int) -> None:
+    model = filled(BRANCHES)
+    rng = np.random.default_rng(0)
+    x = {"x": rng.standard_normal((BATCH, 2, height, 6)).astype(np.float32)}
+    view = build_view(model, {"x": (BATCH, 2, height, 6)})
+    assert set(view.trainable) == {"w0", "w1"}
+    assert not view.notes
+    forward = onnx.ModelProto()
+    forward.CopyFrom(view.model)
+    forward.graph.output.append(onnx.ValueInfoProto(name="y"))
+    actual = Session(forward, optimize=False).run({**x, **view.values})["y"]
+    np.testing.assert_allclose(actual, Session(model, optimize=False).run(x)["y"], atol=1e-6)
 
 
 def test_the_view_computes_the_masked_model_when_batch_norm_is_frozen() -> None:

@@ -16,6 +16,7 @@ from onnx_dnscp.errors import DataError
 from onnx_dnscp.graph import Graph, dimensions
 
 LABELS_KEY = "labels"
+_ENDLESS = 1 << 30  # epochs; without a number the length in batches of one sample overflows
 Sample = dict[str, NDArray[Any]]
 
 
@@ -61,7 +62,7 @@ class Dataset:
             start: Batches to leave out at the beginning; their samples are not even read.
         """
         grain = _grain()
-        pipeline = grain.MapDataset.source(self.samples).seed(seed).shuffle().repeat().batch(batch)[start:]
+        pipeline = grain.MapDataset.source(self.samples).seed(seed).shuffle().repeat(_ENDLESS).batch(batch)[start:]
         options = grain.ReadOptions(
             num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads * batch
         )

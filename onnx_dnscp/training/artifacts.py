@@ -43,8 +43,9 @@ def write_artifacts(
     """Write the training, evaluation and optimiser model and the checkpoint into a new folder, all or nothing.
 
     Inputs of both models are those of the network for the view's batch, then the loss's targets; outputs are the loss,
-    then what the loss looks at: the network's outputs, before a final Softmax or Sigmoid. The mask is the frozen parameter `dnscp//mask`, one value per unit and a last 1; the
-    gradients of masked weights pass straight through it, so it can be changed at any time.
+    then what the loss looks at: the network's outputs, before a final Softmax or Sigmoid. The mask is the frozen
+    parameter `dnscp//mask`, one value per unit and a last 1; the gradients of masked weights pass straight through it,
+    so it can be changed at any time.
 
     Args:
         folder: Made here.

@@ -21,6 +21,7 @@ from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.frontier import cut_behind, find_frontier, listed
 from onnx_dnscp.training.passes.auto_pad import make_pads_explicit
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode, freeze_batch_norm, train_batch_norm
+from onnx_dnscp.training.passes.branches import inline_decided_branches
 from onnx_dnscp.training.passes.constant_folding import fold_constants
 from onnx_dnscp.training.passes.constants import lift_constants
 from onnx_dnscp.training.passes.decompose import decompose
@@ -117,6 +118,7 @@ def build_view(
     lift_constants(copy)
     fix_input_shapes(copy, shapes)
     drop_dropout(copy)
+    _decide_branches(copy)
     graph = read_graph(copy)
     seen = dict(trace(graph).shapes)
     if learned is None:
@@ -127,9 +129,8 @@ def build_view(
     fold_constants(copy, seen, view.trainable)
     make_pads_explicit(copy, seen)
     if batch_norm == "train":
-        view.statistics = train_batch_norm(copy)
-    else:
-        freeze_batch_norm(copy, seen)
+        view.statistics = train_batch_norm(copy, graph.stored)
+    freeze_batch_norm(copy, seen)
     view.values = {name: np.array(graph.stored[name]) for name in (*view.trainable, *view.statistics)}
     _feed(copy, view.values.keys())
     decompose(copy, seen, view.trainable)
@@ -145,6 +146,16 @@ def build_view(
         for old, new in view.statistics.items()
     )
     return view
+
+
+def _decide_branches(model: onnx.ModelProto) -> None:
+    """Take every If that sizes decide out of the graph, also those in the branches of others."""
+    while any(node.op_type == "If" for node in model.graph.node):
+        graph = read_graph(model)
+        fold_constants(model, trace(graph).shapes, _learned_tensors(graph))
+        if not inline_decided_branches(model):
+            return
+        lift_constants(model)
 
 
 def _end_at_frontier(view: TrainingView, graph: Graph, inputs: Collection[str], known: Collection[str]) -> list[str]:

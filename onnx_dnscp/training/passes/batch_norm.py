@@ -5,7 +5,8 @@ The runtime's gradient of inference-mode BatchNormalization is silently wrong, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Container, Mapping
 from typing import Literal
 
 import numpy as np
@@ -16,15 +17,26 @@ BatchNormMode = Literal["train", "frozen"]
 _DEFAULT_EPSILON = 1e-5  # of the operator
 
 
-def train_batch_norm(model: onnx.ModelProto) -> dict[str, str]:
+def train_batch_norm(model: onnx.ModelProto, stored: Container[str]) -> dict[str, str]:
     """Put batch norms into training mode, in place.
+
+    Those whose running statistics other batch norms share, or that read them through other nodes, stay as they are:
+    one stored tensor cannot follow two layers.
+
+    Args:
+        model: The view.
+        stored: Tensors of the user's file.
 
     Returns:
         Running mean or variance to the graph tensor with its next value; both must be fed as inputs, because the
         runtime shares equal constants and would overwrite them.
     """
     following: dict[str, str] = {}
-    for node in _batch_norms(model):
+    nodes = [node for node in model.graph.node if _is_batch_norm(node)]
+    readers = Counter(name for node in nodes for name in node.input[3:5])
+    for node in nodes:
+        if any(name not in stored or readers[name] > 1 for name in node.input[3:5]):
+            continue
         for attribute in [a for a in node.attribute if a.name == "training_mode"]:
             node.attribute.remove(attribute)
         node.attribute.append(helper.make_attribute("training_mode", 1))
@@ -36,9 +48,16 @@ def train_batch_norm(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def freeze_batch_norm(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Replace batch norms by `(x - mean) * (1 / sqrt(var + eps)) * scale + bias`; scale and bias can still learn."""
+    """Replace batch norms that do not train by `(x - mean) * (1 / sqrt(var + eps)) * scale + bias`.
+
+    Scale and bias can still learn.
+    """
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    for node in _batch_norms(model):
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if not _is_batch_norm(node) or _trains(node):
+            nodes.append(node)
+            continue
         x, scale, bias, mean, variance = node.input[:5]
         y = node.output[0]
         shape = (-1,) + (1,) * (len(shapes[x]) - 2)
@@ -51,7 +70,7 @@ def freeze_batch_norm(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ..
         }
         model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in constants.items())
         centred, normal, scaled = f"{y}//centred", f"{y}//normal", f"{y}//scaled"
-        nodes = [
+        nodes += [
             helper.make_node("Sub", [x, f"{y}//mean"], [centred]),
             helper.make_node("Mul", [centred, f"{y}//inverse_std"], [normal]),
             helper.make_node("Reshape", [scale, f"{y}//shape"], [f"{y}//scale"]),
@@ -59,11 +78,13 @@ def freeze_batch_norm(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ..
             helper.make_node("Reshape", [bias, f"{y}//shape"], [f"{y}//bias"]),
             helper.make_node("Add", [scaled, f"{y}//bias"], [y]),
         ]
-        position = next(i for i, n in enumerate(model.graph.node) if n.output[0] == y)
-        del model.graph.node[position]
-        for offset, new in enumerate(nodes):
-            model.graph.node.insert(position + offset, new)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
-def _batch_norms(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [n for n in model.graph.node if n.op_type == "BatchNormalization" and not n.domain]
+def _is_batch_norm(node: onnx.NodeProto) -> bool:
+    return node.op_type == "BatchNormalization" and not node.domain
+
+
+def _trains(node: onnx.NodeProto) -> bool:
+    return any(a.name == "training_mode" and a.i for a in node.attribute)

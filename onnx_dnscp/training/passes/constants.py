@@ -1,4 +1,4 @@
-"""Lift `Constant` nodes into initializers."""
+"""Store every constant in one way: as an initializer that is no graph input."""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ from onnx import numpy_helper
 
 from onnx_dnscp.graph import read_graph
 
+FIRST_IR_WITHOUT_INPUTS = 4  # before, every initializer had to be listed as a graph input
+
 
 def lift_constants(model: onnx.ModelProto) -> None:
-    """Replace every `Constant` node by an initializer of the same name."""
+    """Replace every `Constant` node by an initializer of the same name, and list no initializer as an input."""
+    graph = model.graph
     stored = read_graph(model).stored
-    for node in [n for n in model.graph.node if n.op_type == "Constant" and n.output[0] in stored]:
-        model.graph.initializer.append(numpy_helper.from_array(stored[node.output[0]], node.output[0]))
-        model.graph.node.remove(node)
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output[0] in stored:
+            graph.initializer.append(numpy_helper.from_array(stored[node.output[0]], node.output[0]))
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    initializers = {tensor.name for tensor in graph.initializer}
+    inputs = [declared for declared in graph.input if declared.name not in initializers]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, FIRST_IR_WITHOUT_INPUTS)
