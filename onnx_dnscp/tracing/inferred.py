@@ -93,9 +93,8 @@ def _infer(structure: onnx.ModelProto, known: Container[str]) -> dict[str, onnx.
 
 
 def _full_shape(kind: onnx.TypeProto.Tensor) -> tuple[int, ...] | None:
-    if not kind.HasField("shape") or not all(dim.dim_value > 0 for dim in kind.shape.dim):
-        return None
-    return tuple(dim.dim_value for dim in kind.shape.dim)
+    sizes = [dim.dim_value for dim in kind.shape.dim]  # a size that is not known reads as 0
+    return tuple(sizes) if kind.HasField("shape") and min(sizes, default=1) > 0 else None
 
 
 def _store(structure: onnx.ModelProto, values: Mapping[str, NDArray[Any]]) -> None:
