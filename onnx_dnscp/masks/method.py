@@ -84,6 +84,9 @@ class MaskHistory:
     """Every drop and every recovery of a run."""
 
     events: list[MaskEvent] = field(default_factory=list)
+    _counted: int = field(default=0, init=False, repr=False)
+    _dropped: int = field(default=0, init=False, repr=False)
+    _recovered: int = field(default=0, init=False, repr=False)
 
     def record(self, step: int, before: Mask, after: Mask, units: Units, *, settling: bool = False) -> None:
         """Note what changed between two masks."""
@@ -96,9 +99,19 @@ class MaskHistory:
     @property
     def num_dropped(self) -> int:
         """Drops by the rule over the whole run; a unit that falls twice counts twice."""
-        return sum(len(event.dropped) for event in self.events if not event.settling)
+        return self._totals()[0]
 
     @property
     def num_recovered(self) -> int:
         """Recoveries by the rule over the whole run."""
-        return sum(len(event.recovered) for event in self.events if not event.settling)
+        return self._totals()[1]
+
+    def _totals(self) -> tuple[int, int]:
+        """Sums over all events; only those that are new are looked at, because every step asks."""
+        if self._counted > len(self.events):
+            self._counted, self._dropped, self._recovered = 0, 0, 0
+        for event in self.events[self._counted :]:
+            self._dropped += 0 if event.settling else len(event.dropped)
+            self._recovered += 0 if event.settling else len(event.recovered)
+        self._counted = len(self.events)
+        return self._dropped, self._recovered
