@@ -482,13 +482,29 @@ def test_a_name_that_nodes_inside_and_outside_share(name: str, tmp_path: Path) -
 
 
 @pytest.mark.needs_training
-@pytest.mark.parametrize("name", ["If-convolution-pairs", "Loop-convolution-pair"])
-def test_weights_in_bodies_are_not_trained(name: str, tmp_path: Path) -> None:
-    """The runtime has no gradient through a sub-graph; the refusal names the node and the way out."""
-    model = next(chosen for chosen in CASES if chosen.name == name).model
-    (tmp_path / "in.onnx").write_bytes(filled_flag(model).SerializeToString())
-    with pytest.raises(RequestError, match=r"Node '\w' lies in the sub-graph of .*; prune with --no-train"):
+def test_weights_in_the_body_of_a_loop_are_not_trained(tmp_path: Path) -> None:
+    """The runtime has no gradient through a Loop; the refusal names the node and the way out."""
+    model = next(chosen for chosen in CASES if chosen.name == "Loop-convolution-pair").model
+    (tmp_path / "in.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(RequestError, match=r"no gradient passes Loop node '\w'.*--no-train"):
         prune(tmp_path / "in.onnx", tmp_path / "out.onnx", epochs=1)
+
+
+@pytest.mark.needs_training
+def test_weights_in_the_branch_that_is_taken_are_trained(tmp_path: Path) -> None:
+    """Where a stored flag decides, the branch is part of the network, and the other one is only cut."""
+    model = filled_flag(next(chosen for chosen in CASES if chosen.name == "If-convolution-pairs").model)
+    (tmp_path / "in.onnx").write_bytes(model.SerializeToString())
+    report = prune(tmp_path / "in.onnx", tmp_path / "out.onnx", epochs=1, finetune_epochs=1, batch_norm="frozen")
+    assert report.after.params < report.before.params
+    before, after = (
+        {name: value for name, value in stored_arrays(onnx.load(path)).items() if value.ndim > 1}
+        for path in (tmp_path / "in.onnx", tmp_path / "out.onnx")
+    )
+    known = {name: set(before[name].ravel().tolist()) for name in after}
+    learned = {name for name, value in after.items() if not set(value.ravel().tolist()) <= known[name]}
+    assert learned
+    assert learned != set(after)
 
 
 def filled_flag(model: onnx.ModelProto) -> onnx.ModelProto:
