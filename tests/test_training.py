@@ -27,6 +27,7 @@ from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
 from onnx_dnscp.training.optimizers import Sgd
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode
+from onnx_dnscp.training.self_check import check_gradients
 from onnx_dnscp.training.view import MASK_INPUT, build_view
 from onnx_dnscp.units import Units
 
@@ -284,6 +285,28 @@ net (float[N, 2, 6, 6] x) => (float[N, 2, 2, 2] y)
     engine.step(feeds(loss, batch()))
     moved = {name for name in before if (engine.weights[name] != before[name]).any()}
     assert moved == (set() if shared == "one tensor" else {"m", "v"})
+
+
+def test_biases_learn_and_constants_of_formulas_do_not() -> None:
+    """Both are added to what a convolution gives; a slope of rank 0 learns too, and is checked like others."""
+    model = filled("""
+<ir_version: 8, opset_import: ["" : 17]>
+net (float[N, 2, 6, 6] x) => (float[N, 3, 6, 6] y)
+<float[4, 2, 1, 1] w0, float[4, 1, 1] bias, float[3, 4, 1, 1] w1, float three = {3}, float zero = {0}, float six = {6},
+ float slope>
+{
+  a = Conv(x, w0)
+  b = Add(a, bias)
+  p = PRelu(b, slope)
+  c = Conv(p, w1)
+  d = Add(c, three)
+  y = Clip(d, zero, six)
+}""")
+    view = build_view(model, {"x": (BATCH, 2, 6, 6)})
+    assert set(view.trainable) == {"w0", "bias", "w1", "slope"}
+    loss = make_loss("distillation", model)
+    loss.attach(view)
+    check_gradients(view, OrtEngine(view, threads=1), feeds(loss, batch()), seed=0)
 
 
 BRANCHES = """

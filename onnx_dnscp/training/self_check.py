@@ -220,11 +220,12 @@ def _uphill(start: Arrays, gradients: Arrays) -> dict[str, NDArray[Any]]:
 
 
 def _moved(start: Arrays, direction: Arrays, step: float) -> dict[str, NDArray[Any]]:
-    return {**start, **{name: start[name] + np.float32(step) * value for name, value in direction.items()}}
+    moved = {name: np.asarray(start[name] + np.float32(step) * value) for name, value in direction.items()}
+    return {**start, **moved}
 
 
 def _shaken(weight: NDArray[Any], amount: float, rng: np.random.Generator) -> NDArray[Any]:
-    shaken: NDArray[Any] = weight * (1 + np.float32(amount) * rng.standard_normal(weight.shape, np.float32))
+    shaken = np.asarray(weight * (1 + np.float32(amount) * rng.standard_normal(weight.shape, np.float32)))
     return shaken
 
 

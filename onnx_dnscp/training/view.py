@@ -203,13 +203,17 @@ def _learned_tensors(graph: Graph) -> list[str]:
         if node.result not in outside:
             continue
         operands = LEARNED_OPERANDS.get(node.op_type, ()) if not node.domain else ()
-        if node.op_type == "Add" and any(_is_product(graph, name) for name in node.inputs):
-            operands = (0, 1)  # a bias that the exporter wrote apart from its product
+        is_bias = node.op_type == "Add" and any(_is_product(graph, name) for name in node.inputs)
+        if is_bias:
+            operands = (0, 1)  # that the exporter wrote apart from its product
         for position in operands:
             if position < len(node.inputs):
                 name = graph.stored_source(node.inputs[position])
-                if name is not None and graph.stored.dtype(name) == np.float32:
-                    names[name] = None
+                if name is None or graph.stored.dtype(name) != np.float32:
+                    continue
+                if is_bias and graph.stored.size(name) == 1:
+                    continue  # part of a formula, such as the 3 of a hard sigmoid
+                names[name] = None
     return list(names)
 
 
