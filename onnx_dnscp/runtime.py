@@ -21,6 +21,7 @@ from onnx_dnscp.errors import ModelError
 from onnx_dnscp.structure import BIG, join_weights, split_weights
 
 MAX_OPSET = 21  # newest default-domain opset that onnxruntime 1.19 runs and trains
+FIRST_IR_WITHOUT_INPUTS = 4  # before, every initializer had to be listed as a graph input
 MAX_IR_VERSION = 10  # newest IR version that onnxruntime 1.19 reads
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-training", "onnxruntime-training-cpu")
 _HEAVY = 1 << 26  # bytes of weights from which packed copies of them cost more than they speed up a run or two
@@ -75,6 +76,7 @@ def convert_opset(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    copy.ir_version = max(copy.ir_version, FIRST_IR_WITHOUT_INPUTS)  # the converter loses initializers without an input
     if default_opset(model) != target:
         try:
             copy = onnx.version_converter.convert_version(copy, target)

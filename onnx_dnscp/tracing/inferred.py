@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper, shape_inference
 
 from onnx_dnscp.graph import Graph
+from onnx_dnscp.runtime import FIRST_IR_WITHOUT_INPUTS
 from onnx_dnscp.structure import copy_structure, is_big
 from onnx_dnscp.tracing.probe import FLOATS, Trace
 from onnx_dnscp.tracing.sizes import arithmetic_tensors, evaluate, shape_program, size_output
 
 _INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL})
 _SIZES = ("Shape", "Size")
-_FIRST_IR_WITHOUT_INPUTS = 4
 _ROUNDS = 4  # of inference, each with the integers of the last; where every block needs another, a run is faster
 
 
@@ -36,7 +36,7 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
     if any(kind.tensor_type.elem_type not in FLOATS for kind in graph.inputs.values()):
         return None
     structure = copy_structure(graph.proto, lambda _, tensor: is_big(tensor))
-    structure.ir_version = max(structure.ir_version, _FIRST_IR_WITHOUT_INPUTS)  # before, initializers were inputs too
+    structure.ir_version = max(structure.ir_version, FIRST_IR_WITHOUT_INPUTS)
     for info in structure.graph.input:
         if info.name in inputs:
             for dim, size in zip(info.type.tensor_type.shape.dim, inputs[info.name], strict=True):

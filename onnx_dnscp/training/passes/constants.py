@@ -6,8 +6,7 @@ import onnx
 from onnx import numpy_helper
 
 from onnx_dnscp.graph import read_graph
-
-FIRST_IR_WITHOUT_INPUTS = 4  # before, every initializer had to be listed as a graph input
+from onnx_dnscp.runtime import FIRST_IR_WITHOUT_INPUTS
 
 
 def lift_constants(model: onnx.ModelProto) -> None:

@@ -1,7 +1,7 @@
 """Training speed: beside PyTorch on the same processor, with and without the rewrites, and what masks cost.
 
-    python benchmarks/training.py compare
-    python benchmarks/training.py masks
+    python benchmarks/training_speed.py compare
+    python benchmarks/training_speed.py masks
 
 Both sides of every comparison take turns, step by step, and medians are compared, so that a busy machine slows both
 alike.
