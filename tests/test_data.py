@@ -232,6 +232,12 @@ def test_labels_stay_with_their_samples() -> None:
         np.testing.assert_array_equal(batch.labels, 10 * batch.inputs["x"][:, 0])
 
 
+@pytest.mark.parametrize("start", [0, 3])
+def test_batches_of_one_sample_never_end_either(start: int) -> None:
+    source = numbered(2).training_batches(1, seed=0, start=2 * start)
+    assert sorted(next(source).inputs["x"].item() for _ in range(10)) == [0] * 5 + [1] * 5
+
+
 def test_training_batches_are_all_of_one_size() -> None:
     """The training graph is built for one batch size; what an epoch leaves over goes into the next batch."""
     assert {len(b.inputs["x"]) for b in take(numbered(10), seed=0, batches=7)} == {4}
