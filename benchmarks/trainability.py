@@ -48,7 +48,7 @@ def measure(path: Path) -> dict[str, Any]:
     except VerificationError as error:
         row |= {"verdict": "wrong", "notes": str(error)}
     except PruneError as error:
-        wrong = "gradient" in str(error) and "agree" in str(error)
+        wrong = "gradients of this model are wrong" in str(error)
         row |= {"verdict": "wrong" if wrong else "refused" if error.exit_code > 1 else "crash", "notes": str(error)}
     except Exception as error:
         row |= {"verdict": "crash", "notes": f"{type(error).__name__}: {error}"}
@@ -75,8 +75,8 @@ def _train(path: Path, folder: Path, row: dict[str, Any]) -> None:
         learning_rate=1e-3,
         listener=hear,
     )
-    half = max(1, len(losses) // 3)
-    first, last = statistics.median(losses[:half]), statistics.median(losses[-half:])
+    third = max(1, len(losses) // 3)
+    first, last = statistics.median(losses[:third]), statistics.median(losses[-third:])
     row |= {"verdict": "trained" if last < first else "stuck", "loss": report.loss, "first": first, "last": last}
     row |= {"params_left": report.after.params / report.before.params, "error": report.max_relative_error}
     row["notes"] = " ".join(report.notes)

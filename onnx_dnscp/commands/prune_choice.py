@@ -31,7 +31,8 @@ def choose_mask(run: Run) -> Mask:
     method = _method(run)
     if not run.options.train:
         mask = choose_once(method, run.units.graph.stored, run.units.num_units)
-        if run.dataset is not None if run.options.repair is None else run.options.repair:
+        asked = run.options.repair
+        if asked or (asked is None and run.dataset is not None):
             run.trained = _repaired(run, mask)
         return mask
     state = run.keeper.states.get("train")

@@ -20,19 +20,25 @@ def block_forward(pen: Pen, node: onnx.NodeProto) -> bool:
     conv = Convolution.read(node, pen.shapes) if is_convolution(node) else None
     if conv is None or not _pays(conv, pen.block) or not (conv.x[1] < pen.block or conv.x[1] % pen.block == 0):
         return False
-    x, weight = node.input[:2]
-    operands = [x if conv.x[1] < pen.block else pen.to_blocks(x), weights.blocked(pen, weight, conv), *node.input[2:]]
+    emit_blocked(pen, node, conv, node.input[0] if conv.x[1] < pen.block else pen.to_blocks(node.input[0]))
+    return True
+
+
+def emit_blocked(pen: Pen, node: onnx.NodeProto, conv: Convolution, x: str) -> None:
+    """Write `node` as a convolution on blocks that reads `x`, which has the layout its kernel wants."""
     y = pen.emit(
         "Conv",
-        *operands,
+        x,
+        weights.blocked(pen, node.input[1], conv),
+        *node.input[2:],
         domain=BLOCKED_DOMAIN,
+        group=conv.group,
         kernel_shape=conv.kernel,
         strides=conv.strides,
         dilations=conv.dilations,
         pads=[*conv.begins, *conv.ends],
     )
     pen.from_blocks(y, node.output[0], conv.y)
-    return True
 
 
 def block_input_gradient(pen: Pen, node: onnx.NodeProto) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import onnx
 
 from onnx_dnscp.training.rewrites import weights
+from onnx_dnscp.training.rewrites.blocked_convolution import emit_blocked
 from onnx_dnscp.training.rewrites.convolution import Convolution, is_convolution, is_convolution_gradient
 from onnx_dnscp.training.rewrites.input_gradient import write_bias_gradient
 from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, Pen
@@ -19,20 +20,7 @@ def block_depthwise(pen: Pen, node: onnx.NodeProto) -> bool:
     conv = Convolution.read(node, pen.shapes) if is_convolution(node) else None
     if conv is None or not conv.depthwise or conv.x[1] % pen.block:
         return False
-    x, weight = node.input[:2]
-    y = pen.emit(
-        "Conv",
-        pen.to_blocks(x),
-        weights.blocked(pen, weight, conv),
-        *node.input[2:],
-        domain=BLOCKED_DOMAIN,
-        group=conv.group,
-        kernel_shape=conv.kernel,
-        strides=conv.strides,
-        dilations=conv.dilations,
-        pads=[*conv.begins, *conv.ends],
-    )
-    pen.from_blocks(y, node.output[0], conv.y)
+    emit_blocked(pen, node, conv, pen.to_blocks(node.input[0]))
     return True
 
 
