@@ -94,13 +94,17 @@ class _Axes:
 
     def __init__(self) -> None:
         self._numbers: dict[bytes, int] = {}
+        self._of_field: dict[int, int] = {}  # by field object; most tensors share theirs
         self._vectors: list[NDArray[np.int64]] = []
 
     def number(self, field: NDArray[np.int64]) -> int:
-        vector = field.ravel()
-        number = self._numbers.setdefault(vector.tobytes(), len(self._vectors))
-        if number == len(self._vectors):
-            self._vectors.append(vector)
+        number = self._of_field.get(id(field))
+        if number is None:
+            vector = field.ravel()
+            number = self._numbers.setdefault(vector.tobytes(), len(self._vectors))
+            if number == len(self._vectors):
+                self._vectors.append(vector)
+            self._of_field[id(field)] = number
         return number
 
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:

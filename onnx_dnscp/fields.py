@@ -7,6 +7,7 @@ on that axis. A tensor carries several fields when several of its axes can be pr
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,12 @@ IdField = NDArray[np.int64]
 
 def varying_axes(field: IdField) -> tuple[int, ...]:
     """Axes along which the field has more than one position."""
-    return tuple([axis for axis, size in enumerate(field.shape) if size > 1])  # a list is faster here, and this is hot
+    return _longer_than_one(field.shape)
+
+
+@lru_cache(maxsize=1 << 12)  # asked several times for every tensor, and tensors of a network share few shapes
+def _longer_than_one(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(axis for axis, size in enumerate(shape) if size > 1)
 
 
 def align(field: IdField, rank: int) -> IdField:

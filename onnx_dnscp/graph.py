@@ -89,6 +89,8 @@ class StoredTensors(Mapping[str, NDArray[Any]]):
 
     def __init__(self, sources: Mapping[str, onnx.TensorProto | NDArray[Any]]) -> None:
         self._sources = sources
+        self._shapes = {n: s.shape if isinstance(s, np.ndarray) else tuple(s.dims) for n, s in sources.items()}
+        self._dtypes = {n: s.dtype if isinstance(s, np.ndarray) else tensor_dtype(s) for n, s in sources.items()}
         self._kept: dict[str, NDArray[Any]] = {}
         self._room = _ROOM
 
@@ -113,13 +115,11 @@ class StoredTensors(Mapping[str, NDArray[Any]]):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, without decoding it."""
-        source = self._sources[name]
-        return source.shape if isinstance(source, np.ndarray) else tuple(source.dims)
+        return self._shapes[name]
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Element type of a tensor, without decoding it."""
-        source = self._sources[name]
-        return source.dtype if isinstance(source, np.ndarray) else tensor_dtype(source)
+        return self._dtypes[name]
 
     def size(self, name: str) -> int:
         """Number of elements."""

@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onnx_dnscp.errors import UsageError
 from onnx_dnscp.units import Units
 
 PLAN_FORMAT: Literal["onnx-dnscp-plan/1"] = "onnx-dnscp-plan/1"
+_STRICT = ConfigDict(extra="forbid")
 
 
-class PlanSlice(BaseModel):
+@dataclass(slots=True)
+class PlanSlice:
     """What removing units does to one axis of one stored tensor."""
 
-    model_config = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
     tensor: str
     axis: int
-    indices: dict[int, list[int]] = Field(description="removed unit of the group to its positions on this axis")
+    indices: dict[int, list[int]]  # removed unit of the group to its positions on this axis
 
 
-class PlanGroup(BaseModel):
+@dataclass(slots=True)
+class PlanGroup:
     """The removed units of one group."""
 
-    model_config = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
     id: int
     width: int
-    removed: list[int] = Field(description="removed units, 0 .. width-1 within the group")
-    slices: list[PlanSlice] = []
+    removed: list[int]  # removed units, 0 .. width-1 within the group
+    slices: list[PlanSlice] = field(default_factory=list)
 
 
-class PlanConsumer(BaseModel):
+@dataclass(slots=True)
+class PlanConsumer:
     """Input channels of one consumer that the removal silences."""
 
-    model_config = ConfigDict(extra="forbid")
+    __pydantic_config__ = _STRICT
     weight: str
     input_channels: list[int]
 
@@ -46,7 +51,7 @@ class PlanConsumer(BaseModel):
 class Plan(BaseModel):
     """The contract between discovery, selection and surgery; see DESIGN section 2 for the file format."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _STRICT
     format: Literal["onnx-dnscp-plan/1"] = PLAN_FORMAT
     model_sha256: str
     groups: list[PlanGroup]
@@ -66,17 +71,17 @@ def make_plan(units: Units, removed: NDArray[np.bool_], model_sha256: str) -> Pl
     for index, positions, owners in units.slices.by_axis(removed[units.slices.unit]):
         tensor, axis = units.slices.axes[index]
         group_of = units.group_of[owners]
-        for number in np.unique(group_of):
+        one_group = group_of[0] == group_of[-1] and bool((group_of == group_of[0]).all())
+        for number in group_of[:1] if one_group else np.unique(group_of):
             group = units.groups[number]
-            mine = group_of == number
+            mine = slice(None) if one_group else group_of == number
             own, at = owners[mine], positions[mine]
             key = own.tobytes(), at.tobytes()
             if key not in known:
                 known[key] = _positions_of(own - group.first, at)
-            indices = known[key]
-            slices[group.id].append(PlanSlice.model_construct(tensor=tensor, axis=axis, indices=indices))
+            slices[group.id].append(PlanSlice(tensor, axis, known[key]))
     groups = [
-        PlanGroup.model_construct(
+        PlanGroup(
             id=g.id,
             width=g.width,
             removed=np.flatnonzero(removed[g.first : g.first + g.width]).tolist(),
@@ -85,11 +90,8 @@ def make_plan(units: Units, removed: NDArray[np.bool_], model_sha256: str) -> Pl
         for g in units.groups
     ]
     gone = np.append(removed, False)  # FIXED = -1 picks the appended False
-    consumers = {
-        c.node: PlanConsumer(weight=c.weight, input_channels=np.flatnonzero(gone[c.channel_units]).tolist())
-        for c in units.consumers
-        if gone[c.channel_units].any()
-    }
+    silenced = ((c, np.flatnonzero(gone[c.channel_units])) for c in units.consumers)
+    consumers = {c.node: PlanConsumer(c.weight, channels.tolist()) for c, channels in silenced if channels.size}
     return Plan(model_sha256=model_sha256, groups=groups, consumers=consumers)
 
 

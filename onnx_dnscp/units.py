@@ -158,36 +158,40 @@ class Removal:
         self.units = units
         self.removed = removed
         self._stays = ~np.append(removed, False)  # FIXED = -1 picks the appended one
-        self._kept: dict[int, NDArray[np.bool_]] = {}  # by field object; most tensors share theirs
+        self._kept: dict[int, tuple[int, NDArray[np.bool_], int]] = {}  # by field object; most tensors share theirs
 
     def axis_keep(self, name: str, axis: int) -> NDArray[np.bool_] | None:
         """Which positions of a tensor's axis stay, or None where no unit lies on it."""
         keep: NDArray[np.bool_] | None = None
         for field in self.units.fields.get(name, ()):
-            if _cut_axis(field) == axis:
-                stays = self._field_keep(field)
+            cut_axis, stays, _ = self._cut(field)
+            if cut_axis == axis:
                 keep = stays if keep is None else keep & stays
         return keep
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor of the trace afterwards."""
         shape = self.units.trace.shapes[name]
-        axes = {_cut_axis(field) for field in self.units.fields.get(name, ())}
-        if not axes:
+        fields = self.units.fields.get(name)
+        if not fields:
             return shape
         sizes = list(shape)
-        for axis in axes:
-            keep = self.axis_keep(name, axis)
-            sizes[axis] = shape[axis] if keep is None else int(keep.sum())
+        seen: set[int] = set()
+        for field in fields:
+            axis, _, count = self._cut(field)
+            if axis in seen:  # several fields on one axis: what all of them keep
+                keep = self.axis_keep(name, axis)
+                count = sizes[axis] if keep is None else int(keep.sum())
+            seen.add(axis)
+            sizes[axis] = count
         return tuple(sizes)
 
-    def _field_keep(self, field: UnitField) -> NDArray[np.bool_]:
-        if id(field) not in self._kept:
-            first_row = field[0] if len(varying_axes(field)) > 1 else field  # all blocks keep as many as the first
-            self._kept[id(field)] = self._stays[first_row.reshape(-1)]
-        return self._kept[id(field)]
-
-
-def _cut_axis(field: UnitField) -> int:
-    """The axis that shrinks; a grouped weight's field varies along its rows too."""
-    return varying_axes(field)[-1]
+    def _cut(self, field: UnitField) -> tuple[int, NDArray[np.bool_], int]:
+        """The axis that shrinks, which of its positions stay, and how many."""
+        known = self._kept.get(id(field))
+        if known is None:
+            axes = varying_axes(field)
+            first_row = field[0] if len(axes) > 1 else field  # all blocks of a grouped weight keep as many as the first
+            stays = self._stays[first_row.reshape(-1)]
+            known = self._kept[id(field)] = (axes[-1], stays, int(np.count_nonzero(stays)))
+        return known

@@ -15,6 +15,7 @@ from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
+from onnx_dnscp.training.losses.teacher import LiveTeacher
 from onnx_dnscp.training.view import MASK_INPUT, build_view
 from onnx_dnscp.units import Removal
 
@@ -141,7 +142,7 @@ def test_the_loss_is_taken_where_gradients_reach(name: str) -> None:
     assert all(stop in view.notes[0] for stop in stops)
     rng = np.random.default_rng(0)
     batch = Batch({"x": rng.standard_normal((4, 2, 6, 6)).astype(np.float32)})
-    loss = Distillation(model, batch)
+    loss = Distillation(LiveTeacher(model), batch)
     loss.attach(view)
     engine = OrtEngine(view, threads=1)
     for weight in engine.weights.values():
@@ -173,7 +174,7 @@ def test_masks_behind_the_frontier_are_left_out() -> None:
     assert view.trainable == ["w", "v"]
     assert len(view.masks) == 1
     batch = Batch({"x": np.ones((4, 2, 6, 6), np.float32)})
-    loss = Distillation(model, batch)
+    loss = Distillation(LiveTeacher(model), batch)
     loss.attach(view)
     engine = OrtEngine(view, threads=1)
     mask = np.ones(units.num_units + 1, np.float32)
@@ -198,7 +199,7 @@ def test_a_pruned_student_is_compared_on_the_channels_it_kept() -> None:
         tensor.CopyFrom(onnx.numpy_helper.from_array(kept, tensor.name))
     batch = Batch({"x": np.random.default_rng(1).standard_normal((4, 2, 6, 6)).astype(np.float32)})
     view = build_view(pruned, SHAPES)
-    loss = Distillation(model, batch, Removal(units, removed))
+    loss = Distillation(LiveTeacher(model), batch, Removal(units, removed))
     loss.attach(view)
     assert OrtEngine(view, threads=1).step({**batch.inputs, **loss.feeds(batch)})[0] == pytest.approx(0, abs=1e-10)
 
@@ -224,7 +225,7 @@ def test_the_original_agrees_with_the_cut_view() -> None:
     """The tapped tensor of the view equals the original's."""
     model = filled(HEAD + CASES["regions of interest"][0])
     batch = Batch({"x": np.random.default_rng(1).standard_normal((4, 2, 6, 6)).astype(np.float32)})
-    loss = Distillation(model, batch)
+    loss = Distillation(LiveTeacher(model), batch)
     view = build_view(model, SHAPES)
     loss.attach(view)
     (target,) = loss.feeds(batch).values()

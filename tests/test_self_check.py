@@ -17,6 +17,7 @@ from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.base import Loss
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
+from onnx_dnscp.training.losses.teacher import LiveTeacher
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode
 from onnx_dnscp.training.self_check import check_gradients
 from onnx_dnscp.training.view import TrainingView, build_view
@@ -70,7 +71,7 @@ def prepared(
     )
     part = Batch({"x": batch.inputs["x"][: NUM_SAMPLES // shards]})
     view = build_view(model, {"x": part.inputs["x"].shape}, batch_norm=batch_norm)
-    loss: Loss = CrossEntropy((NUM_SAMPLES // shards, 3)) if loss_name == "cross-entropy" else Distillation(model, part)
+    loss: Loss = CrossEntropy((NUM_SAMPLES // shards, 3)) if loss_name == "cross-entropy" else Distillation(LiveTeacher(model), part)
     loss.attach(view)
     return view, OrtEngine(view, threads=1, shards=shards), {**batch.inputs, **loss.feeds(batch)}
 

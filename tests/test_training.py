@@ -25,6 +25,7 @@ from onnx_dnscp.training.gradient_graph import build_gradient_graph
 from onnx_dnscp.training.losses.base import Loss
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
+from onnx_dnscp.training.losses.teacher import LiveTeacher
 from onnx_dnscp.training.optimizers import Sgd
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode
 from onnx_dnscp.training.self_check import check_gradients
@@ -113,7 +114,7 @@ def make_loss(name: str, model: onnx.ModelProto) -> Loss:
     if name == "cross-entropy":
         return CrossEntropy((BATCH, 3))
     moved = {t.name: numpy_helper.to_array(t) * np.float32(1.3) for t in model.graph.initializer if t.name[0] == "w"}
-    return Distillation(copy_with_weights(model, moved), batch())
+    return Distillation(LiveTeacher(copy_with_weights(model, moved)), batch())
 
 
 def some_mask(units: Units) -> NDArray[np.bool_]:

@@ -16,12 +16,22 @@ from onnx_dnscp.errors import DataError
 from onnx_dnscp.graph import Graph, dimensions
 
 LABELS_KEY = "labels"
+_INDEX_KEY = "dnscp//index"
+_TARGET_PREFIX = "dnscp//target/"
 _ENDLESS = 1 << 30  # epochs; without a number the length in batches of one sample overflows
 Sample = dict[str, NDArray[Any]]
 
 
+def target_key(output: str) -> str:
+    """The key under which a sample holds what an output should be."""
+    return f"{_TARGET_PREFIX}{output}"
+
+
 class Samples(Protocol):
-    """Random access to samples: model input name to one sample without the batch axis, plus `labels`."""
+    """Random access to samples: model input name to one sample without the batch axis.
+
+    Plus a class number under `labels` and what outputs should be under their `target_key`, if there are any.
+    """
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -40,6 +50,8 @@ class Dataset:
         description: What to call them in reports.
         real: False for synthetic samples.
         decode_threads: Threads worth using to read them; 0 where samples are already in memory.
+        targets: Outputs that each sample tells the value of.
+        fixed: False where a sample is drawn anew whenever it is read, so that nothing about it can be kept.
     """
 
     samples: Samples
@@ -47,11 +59,12 @@ class Dataset:
     description: str
     real: bool = True
     decode_threads: int = 0
+    targets: tuple[str, ...] = ()
+    fixed: bool = True
 
     def input_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Concrete shape of each model input for `batch` samples."""
-        first = self.samples[0]
-        return {name: (batch, *value.shape) for name, value in first.items() if name != LABELS_KEY}
+        return {name: (batch, *value.shape) for name, value in _inputs(self.samples[0]).items()}
 
     def training_batches(self, batch: int, seed: int, start: int = 0) -> Iterator[Batch]:
         """Endless batches, reshuffled every epoch; the same for the same seed.
@@ -62,7 +75,7 @@ class Dataset:
             start: Batches to leave out at the beginning; their samples are not even read.
         """
         grain = _grain()
-        pipeline = grain.MapDataset.source(self.samples).seed(seed).shuffle().repeat(_ENDLESS).batch(batch)[start:]
+        pipeline = grain.MapDataset.source(_Numbered(self.samples)).seed(seed).shuffle().repeat(_ENDLESS).batch(batch)[start:]
         options = grain.ReadOptions(
             num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads * batch
         )
@@ -72,17 +85,41 @@ class Dataset:
         """All samples (or the first `limit`) once, in order; the last batch may be smaller."""
         grain = _grain()
         count = len(self.samples) if limit is None else min(limit, len(self.samples))
-        pipeline = grain.MapDataset.source(self.samples)[:count].batch(batch)
+        pipeline = grain.MapDataset.source(_Numbered(self.samples))[:count].batch(batch)
         options = grain.ReadOptions(
             num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads * batch
         )
         return map(as_batch, iter(pipeline.to_iter_dataset(options)))
 
 
+class _Numbered:
+    """Samples that know their position."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return {**self._samples[index], _INDEX_KEY: np.asarray(index, dtype=np.int64)}
+
+
 def as_batch(stacked: Mapping[str, NDArray[Any]]) -> Batch:
-    """Split stacked samples into inputs and labels."""
-    inputs = {name: value for name, value in stacked.items() if name != LABELS_KEY}
-    return Batch(inputs, stacked.get(LABELS_KEY))
+    """Sort stacked samples into inputs, labels, targets and positions."""
+    targets = {
+        key.removeprefix(_TARGET_PREFIX): value for key, value in stacked.items() if key.startswith(_TARGET_PREFIX)
+    }
+    return Batch(_inputs(stacked), stacked.get(LABELS_KEY), targets, stacked.get(_INDEX_KEY))
+
+
+def _inputs(arrays: Mapping[str, NDArray[Any]]) -> Sample:
+    """What of a sample, or of several stacked ones, the model reads."""
+    return {
+        key: value
+        for key, value in arrays.items()
+        if key not in (LABELS_KEY, _INDEX_KEY) and not key.startswith(_TARGET_PREFIX)
+    }
 
 
 def _grain() -> Any:
@@ -141,7 +178,7 @@ def check_sample(sample: Sample, graph: Graph, path: Path) -> None:
     Raises:
         DataError: It does not.
     """
-    given = [name for name in sample if name != LABELS_KEY]
+    given = list(_inputs(sample))
     for name, declared in graph.inputs.items():
         if name not in sample:
             raise DataError(

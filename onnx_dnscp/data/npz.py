@@ -1,4 +1,4 @@
-"""Arrays in an .npz file, named like the model's inputs, with optional `labels`."""
+"""Arrays in an .npz file, named like the model's inputs, with optional `labels` and targets named like its outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
-from onnx_dnscp.data.dataset import LABELS_KEY, Dataset, Sample, data_source
+from onnx_dnscp.data.dataset import LABELS_KEY, Dataset, Sample, data_source, target_key
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
 from onnx_dnscp.graph import Graph, dimensions
@@ -46,11 +46,19 @@ def open_npz(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} {n}" for name, n in lengths.items())
         raise DataError(f"The arrays in {str(path)!r} have different numbers of samples: {counts}.")
-    return Dataset(ArraySamples(arrays), LABELS_KEY in arrays, path.name)
+    targets = tuple(name for name in _outputs(graph) if name in arrays)
+    for name in targets:
+        arrays[target_key(name)] = _convert_target(arrays.pop(name), name, path)
+    return Dataset(ArraySamples(arrays), LABELS_KEY in arrays, path.name, targets=targets)
+
+
+def _outputs(graph: Graph) -> list[str]:
+    """Outputs that an array can be the target of: other names mean something else already."""
+    return [name for name in graph.outputs if name not in graph.inputs and name != LABELS_KEY]
 
 
 def _read(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:
-    wanted = {*graph.inputs, LABELS_KEY}
+    wanted = {*graph.inputs, LABELS_KEY, *_outputs(graph)}
     try:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
@@ -99,7 +107,22 @@ def _convert(array: NDArray[Any], name: str, path: Path, graph: Graph, preproces
             last = preprocess.channels_last(dimensions(graph.inputs[name]))
             array = preprocess.normalise(array, array.ndim - 1 if last else min(1, array.ndim - 1), default_scale=1.0)
         array = array.astype(dtype, copy=False)
-    if dtype.kind == "f" and not np.isfinite(array).all():
+    if dtype.kind == "f":
+        _check_finite(array, name, path)
+    return array
+
+
+def _convert_target(array: NDArray[Any], name: str, path: Path) -> NDArray[Any]:
+    """What an output should be, as float32."""
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"Array {name!r} in {str(path)!r} has type {array.dtype}; targets of an output are numbers.")
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused with the rest
+        array = array.astype(np.float32, copy=False)
+    _check_finite(array, name, path)
+    return array
+
+
+def _check_finite(array: NDArray[Any], name: str, path: Path) -> None:
+    if not np.isfinite(array).all():
         sample = int(np.argwhere(~np.isfinite(array))[0][0])
         raise DataError(f"Array {name!r} in {str(path)!r} has NaN or infinity in sample {sample}; clean the data.")
-    return array

@@ -6,7 +6,7 @@ classifiers and segmenters fulfil; a run of the network is needed only for the r
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,9 +51,13 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
     computed = [
         name for node in graph.nodes for name in node.outputs if name and name not in graph.stored and name not in masks
     ]
+    types: dict[str, onnx.TypeProto.Tensor] = {}
     for _ in range(_ROUNDS):
-        types = _infer(structure, graph.stored)
-        if types is None or any(name not in types for name in computed):
+        found = _infer(structure)
+        if found is None:
+            return None
+        types |= found
+        if any(name not in types for name in computed):
             return None
         open_before = sum(name not in shapes for name in computed)
         shapes |= {name: shape for name in computed if (shape := _full_shape(types[name])) is not None}
@@ -65,7 +69,7 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
             return None if _shaping(graph, element_types, integers) else Trace(shapes, integers, batch)
         if unknown == open_before:
             return None
-        _store(structure, {name: value for name, value in integers.items() if name not in graph.stored})
+        structure = _what_is_open(structure, shapes, types, integers)
     return None
 
 
@@ -80,16 +84,13 @@ def _unread_masks(graph: Graph) -> dict[str, str]:
     }
 
 
-def _infer(structure: onnx.ModelProto, known: Container[str]) -> dict[str, onnx.TypeProto.Tensor] | None:
-    """Types of all computed tensors; those `known` to be stored are left out."""
+def _infer(structure: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor] | None:
+    """Types of all computed tensors."""
     try:
         inferred = shape_inference.infer_shapes(structure, check_type=True, strict_mode=True, data_prop=True).graph
     except Exception:  # onnx raises several unrelated classes here
         return None
-    infos = (*inferred.value_info, *inferred.output)
-    folded = (tensor for tensor in structure.graph.initializer if tensor.name not in known)
-    stored = {t.name: onnx.helper.make_tensor_type_proto(t.data_type, t.dims) for t in folded}
-    return {name: kind.tensor_type for name, kind in (stored | {v.name: v.type for v in infos}).items()}
+    return {info.name: info.type.tensor_type for info in (*inferred.value_info, *inferred.output)}
 
 
 def _full_shape(kind: onnx.TypeProto.Tensor) -> tuple[int, ...] | None:
@@ -97,18 +98,31 @@ def _full_shape(kind: onnx.TypeProto.Tensor) -> tuple[int, ...] | None:
     return tuple(sizes) if kind.HasField("shape") and min(sizes, default=1) > 0 else None
 
 
-def _store(structure: onnx.ModelProto, values: Mapping[str, NDArray[Any]]) -> None:
-    """Put values in the place of the nodes that compute them, so that the next inference sees them."""
+def _what_is_open(
+    structure: onnx.ModelProto,
+    shapes: Mapping[str, tuple[int, ...]],
+    types: Mapping[str, onnx.TypeProto.Tensor],
+    values: Mapping[str, NDArray[Any]],
+) -> onnx.ModelProto:
+    """The nodes whose results have no shape yet; what they read is declared, or stored where its value is known."""
     graph = structure.graph
-    stored = {tensor.name for tensor in graph.initializer}
-    for index in reversed(range(len(graph.node))):
-        if all(name in values or not name for name in graph.node[index].output):
-            del graph.node[index]
-    graph.initializer.extend(
-        numpy_helper.from_array(np.asarray(value, order="C"), name)
-        for name, value in values.items()
-        if name not in stored
-    )
+    nodes = [node for node in graph.node if any(name and name not in shapes for name in node.output)]
+    read = {name for node in nodes for name in node.input} - {name for node in nodes for name in node.output} - {""}
+    rest = onnx.ModelProto(ir_version=structure.ir_version)
+    rest.opset_import.extend(structure.opset_import)
+    rest.functions.extend(structure.functions)
+    rest.graph.name = graph.name
+    rest.graph.node.extend(nodes)
+    rest.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in read)
+    stored = {tensor.name for tensor in rest.graph.initializer}
+    for name in sorted(read - stored):
+        if name in values:
+            rest.graph.initializer.append(numpy_helper.from_array(np.asarray(values[name], order="C"), name))
+        elif name in types:
+            rest.graph.input.add(name=name).type.tensor_type.CopyFrom(types[name])
+    rest.graph.input.extend(info for info in graph.input if info.name in read - stored)
+    rest.graph.sparse_initializer.extend(s for s in graph.sparse_initializer if s.values.name in read)
+    return rest
 
 
 def _shaping(graph: Graph, types: Mapping[str, int], known: Mapping[str, NDArray[Any]]) -> bool:
@@ -125,8 +139,9 @@ def _integers(
     for node in graph.nodes:
         if node.op_type in _SIZES and node.inputs[0] in shapes:
             known[node.outputs[0]] = size_output(node, shapes[node.inputs[0]])
-    found = arithmetic_tensors(graph, Trace(shapes, known, 1))
-    wanted = [n for n, kind in types.items() if kind in _INTEGERS and n in found and n not in known]
+    unknown = [name for name, kind in types.items() if kind in _INTEGERS and name not in known]
+    found = arithmetic_tensors(graph, Trace(shapes, known, 1)) if unknown else set()
+    wanted = [name for name in unknown if name in found]
     if wanted:
         nodes = shape_program(graph, Trace(shapes, known, 1), wanted)
         made = {output for node in nodes for output in node.outputs}

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.training.passes.float32 import as_float32
+from onnx_dnscp.training.losses.teacher import Teacher
 from onnx_dnscp.training.view import LOSS, TrainingView
 from onnx_dnscp.units import Removal
 
@@ -25,7 +23,7 @@ class Distillation:
     better than a constant.
 
     Args:
-        original: The teacher, which stays as it is.
+        teacher: Knows what the original says.
         first: A batch to measure the variances on.
         removal: What surgery took, if the student is a pruned network: a tensor inside it has lost channels, and the
             teacher's others are left out of the comparison.
@@ -36,17 +34,15 @@ class Distillation:
 
     name = "distillation"
 
-    def __init__(self, original: onnx.ModelProto, first: Batch, removal: Removal | None = None) -> None:
-        self._original = original
+    def __init__(self, teacher: Teacher, first: Batch, removal: Removal | None = None) -> None:
+        self._teacher = teacher
         self._first = first
         self._removal = removal
-        self._teacher: Session | None = None
         self._taps: list[str] = []
 
     def attach(self, view: TrainingView) -> None:
         """Add one difference per tapped tensor and their mean."""
         self._taps = list(dict.fromkeys(tap for taps in view.taps.values() for tap in taps))
-        self._teacher = Session(self._original, more_outputs=self._taps, what="The original model")
         targets = {name: value for name, value in self._targets(self._first).items() if value.size}
         if not targets:
             raise RequestError("Self-distillation has no output to compare; use --no-train.")
@@ -71,9 +67,8 @@ class Distillation:
         return {_target_name(tap): value for tap, value in self._targets(batch).items()}
 
     def _targets(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        assert self._teacher is not None, "a loss is attached before it is fed"
-        outputs = as_float32(self._teacher.run(batch.inputs, self._taps))
-        return {tap: self._what_is_left(tap, value) for tap, value in outputs.items()}
+        answers = self._teacher.answers(batch, self._taps)
+        return {tap: self._what_is_left(tap, value) for tap, value in answers.items()}
 
     def _what_is_left(self, tap: str, value: NDArray[Any]) -> NDArray[Any]:
         if self._removal is None:
