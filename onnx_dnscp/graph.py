@@ -158,7 +158,7 @@ class Graph:
     private: frozenset[str] = field(default_factory=frozenset)
     unseen_params: int = 0
 
-    @property
+    @cached_property
     def opset(self) -> int:
         """Version of the default operator set."""
         return default_opset(self.proto)

@@ -65,7 +65,8 @@ def discover_units(graph: Graph, seen: Trace) -> Units:
     groups = _describe_groups(groups_of_axes, slices_axes, consumers, writers)
     seen_fields = _Once(lambda ids: compact(unit_of_id[ids]))
     fields = {
-        name: tuple(f for f in map(seen_fields, value.fields) if varying_axes(f)) for name, value in said.values.items()
+        name: tuple([f for f in map(seen_fields, value.fields) if varying_axes(f)]) if value.fields else ()
+        for name, value in said.values.items()
     }
     return Units(graph, seen, groups, consumers, _locked_channels(said, roots), slices, fields)
 
@@ -172,9 +173,11 @@ def _lock_what_no_weight_makes(said: Walk, roots: Ids) -> None:
 
 def _lock_whole_axes(said: Walk, roots: Ids, prunable: NDArray[np.bool_]) -> None:
     """Lock, in `said` and `prunable`, what fills an axis alone: without it nothing would be left of the tensor."""
+    seen: set[int] = set()  # field objects; most tensors share theirs
     for value in said.values.values():
         for ids in value.fields:
-            root = roots[ids.flat[0]] if ids.size > 1 else FIXED
+            root = roots[ids.flat[0]] if ids.size > 1 and id(ids) not in seen else FIXED
+            seen.add(id(ids))
             if root != FIXED and prunable[root] and (roots[ids] == root).all():
                 said.locks.append((ids, f"all channels of {value.name!r} go or stay together"))
                 prunable[root] = False

@@ -14,7 +14,7 @@ from onnx_dnscp.graph import Graph, read_graph
 from onnx_dnscp.ops.resize import SetAttribute, SetOperand
 from onnx_dnscp.structure import all_nodes, bodies
 from onnx_dnscp.surgery.cuts import Cuts, cut_array
-from onnx_dnscp.surgery.operands import OperandEditor
+from onnx_dnscp.surgery.operands import set_operands
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.tracing.sizes import follow_shapes
 from onnx_dnscp.units import Units
@@ -38,14 +38,17 @@ def apply_cuts(model: onnx.ModelProto, units: Units, cuts: Cuts) -> onnx.ModelPr
     for edit in cuts.edits:
         if isinstance(edit, SetAttribute):
             _set_attribute(nodes[edit.node.index], edit)
-    editor = OperandEditor(result, units)
-    for edit in operand_edits:
-        found = actual.get((edit.node.index, edit.operand))
-        if found is None or not np.array_equal(found.ravel(), edit.values.ravel()):
-            editor.set(edit, found)
-    editor.finish()
-    _drop_dead_nodes(result, units.graph)
-    _update_declared_shapes(result.graph, {**cuts.shapes, **editor.resized}, set())
+    replaced = [
+        (edit, found)
+        for edit in operand_edits
+        for found in [actual.get((edit.node.index, edit.operand))]
+        if found is None or not np.array_equal(found.ravel(), edit.values.ravel())
+    ]
+    resized: Shapes = {}
+    if replaced:
+        resized = set_operands(result, units, replaced)
+        _drop_dead_nodes(result, units.graph)
+    _update_declared_shapes(result.graph, {**cuts.shapes, **resized}, set())
     return result
 
 

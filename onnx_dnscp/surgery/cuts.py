@@ -50,10 +50,12 @@ def plan_cuts(units: Units, removed: NDArray[np.bool_]) -> Cuts:
             )
     slices = units.slices
     keeps: defaultdict[str, dict[int, Keep]] = defaultdict(dict)
+    left: dict[tuple[int, bytes], Keep] = {}  # most tensors of a group lose the same positions
     for index, drop, _ in slices.by_axis(removed[slices.unit]):
         name, axis = slices.axes[index]
         size, stored = slices.sizes[index], units.graph.stored.shape(name)[axis]
-        keep = np.delete(np.arange(size), drop)
+        key = size, drop.tobytes()
+        keep = left[key] if key in left else left.setdefault(key, np.delete(np.arange(size), drop))
         if size > stored:  # each block of rows keeps positions of its own
             groups = size // stored
             keep = keep.reshape(groups, -1) - stored * np.arange(groups)[:, None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,27 @@ from onnx_dnscp.units import Units
 FIRST_IR_WITHOUT_INPUTS = 4  # older files must list every initializer among the graph inputs
 
 
-class OperandEditor:
+def set_operands(
+    model: onnx.ModelProto, units: Units, edits: Iterable[tuple[SetOperand, NDArray[Any] | None]]
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Make integer operands read other values, in place.
+
+    Args:
+        model: The model under surgery.
+        units: Discovery of the original model, for who reads what.
+        edits: What each operand must say, and what it says without an edit (None if it is omitted).
+
+    Returns:
+        Stored operands that got another shape: (before, after).
+    """
+    editor = _OperandEditor(model, units)
+    for edit, found in edits:
+        editor.set(edit, found)
+    editor.finish()
+    return editor.resized
+
+
+class _OperandEditor:
     """Rewrites integer operands of one model in place; looks through the model once, whatever the number of edits.
 
     Args:

@@ -63,13 +63,13 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
         shapes |= {name: shape for name in computed if (shape := _full_shape(types[name])) is not None}
         unknown = sum(name not in shapes for name in computed)
         element_types = {name: types[name].elem_type for name in computed}
-        integers = _integers(graph, shapes, known, element_types)
+        known = _integers(graph, shapes, known, element_types)
         if not unknown:
             shapes |= {mask: shapes[kept] for mask, kept in masks.items()}
-            return None if _shaping(graph, element_types, integers) else Trace(shapes, integers, batch)
+            return None if _shaping(graph, element_types, known) else Trace(shapes, known, batch)
         if unknown == open_before:
             return None
-        structure = _what_is_open(structure, shapes, types, integers)
+        structure = _what_is_open(structure, shapes, types, known)
     return None
 
 
@@ -140,7 +140,7 @@ def _integers(
         if node.op_type in _SIZES and node.inputs[0] in shapes:
             known[node.outputs[0]] = size_output(node, shapes[node.inputs[0]])
     unknown = [name for name, kind in types.items() if kind in _INTEGERS and name not in known]
-    found = arithmetic_tensors(graph, Trace(shapes, known, 1)) if unknown else set()
+    found = arithmetic_tensors(graph, Trace(shapes, known, 1), unknown)
     wanted = [name for name in unknown if name in found]
     if wanted:
         nodes = shape_program(graph, Trace(shapes, known, 1), wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def shape_program(graph: Graph, seen: Trace, wanted: Sequence[str]) -> list[Node
 
     Numbers in between may be floats (`floor(float(size) / 2)`) as long as nothing but sizes goes into them.
     """
-    arithmetic = arithmetic_tensors(graph, seen) if wanted else set()
+    arithmetic = arithmetic_tensors(graph, seen, wanted)
     needed: dict[int, Node] = {}
     stack = list(wanted)
     while stack:
@@ -67,17 +67,37 @@ def shape_program(graph: Graph, seen: Trace, wanted: Sequence[str]) -> list[Node
     return [needed[i] for i in sorted(needed)]
 
 
-def arithmetic_tensors(graph: Graph, seen: Trace) -> set[str]:
-    """Names of small tensors that are stored, were traced as integers, or are computed from such alone."""
+def arithmetic_tensors(graph: Graph, seen: Trace, wanted: Iterable[str]) -> set[str]:
+    """Small tensors that are stored, were traced as integers, or are computed from such alone.
+
+    Args:
+        graph: The graph.
+        seen: Its trace.
+        wanted: Those that matter, besides what they are computed from; others may be missing from the answer.
+    """
     shapes = seen.shapes
 
     def is_small(name: str) -> bool:
         return name in shapes and math.prod(shapes[name]) <= _MAX_CONSTANT
 
-    found = {name for name in (*graph.stored, *seen.integers) if is_small(name)}
-    for node in graph.nodes:
-        if node.inputs and not node.captured and all(not i or i in found for i in node.inputs):
-            found.update(o for o in node.outputs if o and is_small(o))
+    found: set[str] = set()
+    behind: dict[int, Node] = {}
+    looked_at: set[str] = set()
+    stack = list(wanted)
+    while stack:
+        name = stack.pop()
+        if name in looked_at or not is_small(name):
+            continue
+        looked_at.add(name)
+        if name in graph.stored or name in seen.integers:
+            found.add(name)
+        node = graph.producer.get(name)
+        if node is not None and node.index not in behind and node.inputs and not node.captured:
+            behind[node.index] = node
+            stack += [i for i in node.inputs if i]
+    for index in sorted(behind):
+        if all(not i or i in found for i in behind[index].inputs):
+            found.update(o for o in behind[index].outputs if o and is_small(o))
     return found
 
 
