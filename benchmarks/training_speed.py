@@ -1,7 +1,8 @@
-"""Training speed: beside PyTorch on the same processor, with and without the rewrites, and what masks cost.
+"""Training speed: beside PyTorch on the same processor, with and without the rewrites, what masks and teachers cost.
 
     python benchmarks/training_speed.py compare
     python benchmarks/training_speed.py masks
+    python benchmarks/training_speed.py teacher
 
 Both sides of every comparison take turns, step by step, and medians are compared, so that a busy machine slows both
 alike.
@@ -23,6 +24,8 @@ from torch import nn
 from training_networks import CLASSES, SETTINGS, Setting, export, make, samples
 
 from onnx_dnscp.data.batch import Batch
+from onnx_dnscp.data.dataset import Dataset
+from onnx_dnscp.data.npz import ArraySamples
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.budget import Budget, Mask
@@ -31,6 +34,8 @@ from onnx_dnscp.masks.method import StepState
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
+from onnx_dnscp.training.losses.distillation import Distillation
+from onnx_dnscp.training.losses.teacher import CachedTeacher, LiveTeacher
 from onnx_dnscp.training.optimizers import Sgd
 from onnx_dnscp.training.view import MASK_INPUT, build_view
 from onnx_dnscp.units import Units
@@ -175,6 +180,46 @@ def masks_command(names: str, threads: int, rounds: int) -> None:
         print(
             f"| {name} | {masked.num_units} | {1000 * plain:.1f} | {1000 * with_masks:.1f} | {1000 * decisions:.2f} "
             f"| {100 * (1 - plain / with_masks):.1f} % |",
+            flush=True,
+        )
+
+
+class _DistilledStep:
+    """One step of self-distillation of the engine and the optimiser, the teacher included."""
+
+    def __init__(self, setting: Setting, threads: int, *, cached: bool) -> None:
+        model = export(make(setting), setting)
+        data = Dataset(ArraySamples({"image": samples(setting)[0]}), False, "random images")
+        size = setting.batch // threads
+        kept = CachedTeacher(model, data, setting.batch, threads) if cached else LiveTeacher(model, threads)
+        self._loss = Distillation(kept, next(data.batches(size)))
+        view = build_view(model, {"image": (size, *setting.image)}, batch_norm="train")
+        self._loss.attach(view)
+        self._engine = OrtEngine(view, threads=1, shards=threads)
+        self._batch = next(data.batches(setting.batch))
+        self._optimizer = Sgd(momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+
+    def __call__(self) -> None:
+        """Take the step."""
+        _, gradients = self._engine.step({**self._batch.inputs, **self._loss.feeds(self._batch)})
+        self._optimizer.update(self._engine.weights, gradients, LEARNING_RATE)
+
+
+@main.command("teacher")
+@click.option("--networks", "names", default="resnet20,mobilenetv2", show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--rounds", default=11, show_default=True)
+def teacher_command(names: str, threads: int, rounds: int) -> None:
+    """What the teacher of self-distillation costs, and what `--cache-teacher` saves."""
+    print("| network | batch | step ms | with cached teacher ms | saved | saved CPU time |")
+    print("|---|---|---|---|---|---|")
+    for name in names.split(","):
+        setting = SETTINGS[name]
+        steps = [_DistilledStep(setting, threads, cached=cached) for cached in (False, True)]
+        walls, cpus = _take_turns(steps, rounds)
+        print(
+            f"| {name} | {setting.batch} | {1000 * walls[0]:.1f} | {1000 * walls[1]:.1f} "
+            f"| {100 * (1 - walls[1] / walls[0]):.1f} % | {100 * (1 - cpus[1] / cpus[0]):.1f} % |",
             flush=True,
         )
 

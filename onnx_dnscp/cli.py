@@ -18,6 +18,7 @@ from onnx_dnscp.commands.compare import compare
 from onnx_dnscp.commands.evaluate import evaluate
 from onnx_dnscp.commands.inspect import inspect
 from onnx_dnscp.commands.prune import prune, resume
+from onnx_dnscp.commands.report import report
 from onnx_dnscp.costs import METRICS
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import Interrupted, PruneError, UsageError
@@ -26,6 +27,7 @@ from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.options import DEFAULT_LEARNING_RATES, PruneOptions
 from onnx_dnscp.runtime import first_line, installed_packages
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM
+from onnx_dnscp.wording import printable
 
 EXIT_BUG = 1
 
@@ -159,10 +161,30 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 @click.argument("model", type=_PATH, required=False)
 @click.option("-o", "--output", type=_PATH, help="Where to save [default: <stem>.pruned.onnx beside MODEL].")
 @click.option(
-    "--ratio", type=click.FloatRange(0, 1, max_open=True), default=0.5, show_default=True, help="Share to remove."
+    "--ratio",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.5,
+    help="Share to remove; with --max-drop, at most [default: 0.5; with --max-drop, as much as possible].",
 )
 @click.option(
-    "--metric", type=click.Choice(METRICS), default="channels", show_default=True, help="What the ratio counts."
+    "--metric",
+    type=click.Choice(METRICS),
+    default="channels",
+    help="What the ratio counts [default: channels; with --max-drop, macs].",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Search the deepest cut that loses no more percentage points of accuracy on --test-data or held-out samples "
+    "(without labels: of agreement with MODEL).",
+)
+@click.option(
+    "--max-runs",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Runs with training that --max-drop may take.",
 )
 @click.option(
     "--align",
@@ -172,6 +194,12 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 @_node_patterns
 @click.option("--data", type=_PATH, help="Training samples: .npz or a folder of class folders.")
 @click.option("--test-data", type=_PATH, help="Samples for the accuracy in the report.")
+@click.option(
+    "--hold-out",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0,
+    help="Share of --data to take for that instead, and not to train on [default: 0; with --max-drop, 0.2].",
+)
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
@@ -186,10 +214,23 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 @_optimizer_options
 @click.option(
     "--loss",
-    type=click.Choice(["auto", "cross-entropy", "bce", "distill"]),
+    type=click.Choice(["auto", "cross-entropy", "bce", "distill", "mse", "l1"]),
     default="auto",
     show_default=True,
-    help="auto: cross-entropy with labels, self-distillation without; bce: binary cross-entropy of each class.",
+    help="auto: cross-entropy with labels, self-distillation without; bce: binary cross-entropy of each class; mse, "
+    "l1: distance of outputs from arrays of the data named like them.",
+)
+@click.option(
+    "--distill-weight",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Of self-distillation, added to a loss with labels.",
+)
+@click.option(
+    "--cache-teacher",
+    is_flag=True,
+    help="Self-distillation asks the original once about all samples and keeps its answers in memory.",
 )
 @click.option(
     "--batch-norm",
@@ -220,7 +261,7 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 @click.option(
     "--repair/--no-repair",
     default=None,
-    help="Fit weights that stay to make up for those that go [default: with --no-train and --data].",
+    help="Fit weights that stay to make up for those that go, before training [default: with --data].",
 )
 @click.option(
     "--c-rate",
@@ -284,10 +325,22 @@ def prune_command(
     if model is None:
         raise click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
     preprocess = _take_preprocess(values)
+    for name in ("ratio", "metric"):  # what they are by default is for the search to say
+        if context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT:
+            del values[name]
     options = _checked(PruneOptions, train=not values.pop("no_train"), preprocess=preprocess, **values)
     with console.progress_listener() as listener:
         report = prune(model, output, plan_out=plan_out, run_dir=run_dir, listener=listener, options=options)
     _show(report, as_json, console.show_prune)
+
+
+@cli.command("report")
+@click.argument("run_dir", metavar="RUN", type=_PATH)
+@click.option("-o", "--output", type=_PATH, help="Where to write it [default: RUN/report.html].")
+@_json_option
+def report_command(run_dir: Path, output: Path | None, as_json: bool) -> None:
+    """Draw the report of the run in folder RUN again, or what is known of a run that has not ended."""
+    _show(report(run_dir, output), as_json, console.show_report)
 
 
 @cli.command("apply")
@@ -363,5 +416,5 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"Error: {console.printable(message)}", err=True)
+    click.echo(f"Error: {printable(message)}", err=True)
     return code

@@ -19,8 +19,10 @@ from onnx_dnscp.commands.compare import Comparison
 from onnx_dnscp.commands.facts import ModelFacts
 from onnx_dnscp.commands.inspect import Inspection
 from onnx_dnscp.commands.prune_report import PruneReport
+from onnx_dnscp.commands.report import ReportFile
 from onnx_dnscp.evaluation import Evaluation
 from onnx_dnscp.training.loop import Listener, Progress
+from onnx_dnscp.wording import change, count, duration, printable
 
 SECONDS_BETWEEN_LINES = 5.0  # of plain progress, where there is no terminal
 _SHOWN_NAMES = 3  # consumers of a group in a table; the rest is counted
@@ -96,27 +98,8 @@ class _PlainLines:
         )
 
 
-def printable(text: str) -> str:
-    """`text` with control characters spelled out, so that a name from a file cannot steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
-
-
 def _plain(text: str) -> str:
     return escape(printable(text))
-
-
-def duration(seconds: float) -> str:
-    """Minutes and seconds for people."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
-
-
-def count(number: float) -> str:
-    """A count with a unit prefix and three digits."""
-    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.3g} {suffix}"
-    return f"{number:.0f}"
 
 
 def show_inspection(found: Inspection) -> None:
@@ -155,6 +138,8 @@ def show_prune(report: PruneReport) -> None:
     for g in report.groups:
         widths.add_row(str(g.id), str(g.width), str(g.kept), _names(g.consumers))
     out.print(widths)
+    if report.max_drop is not None:
+        _show_curve(report)
     title = None if report.accuracy_data is None else f"Accuracy on {_plain(report.accuracy_data)}"
     _show_facts(("before", "after"), report.before, report.after, title)
     if report.accuracy_after_surgery is not None:
@@ -172,6 +157,28 @@ def show_prune(report: PruneReport) -> None:
     for note in report.notes:
         out.print(f"Note: {_plain(note)}", soft_wrap=True)
     out.print(f"Saved {_plain(report.output)} in {duration(report.seconds)}.", soft_wrap=True)
+
+
+def show_report(written: ReportFile) -> None:
+    """Where a report went."""
+    so_far = "" if written.done else " of a run that has not ended"
+    out.print(f"Wrote the report{so_far} to {_plain(written.report)}.", soft_wrap=True)
+
+
+def _show_curve(report: PruneReport) -> None:
+    """What a search has seen."""
+    table = Table(title=f"Cuts that were tried (at most {report.max_drop:g} points may be lost)")
+    for name in ("removed", "MACs left", _plain(report.measure or ""), "change"):
+        table.add_column(name, justify="right")
+    for name in ("how", ""):
+        table.add_column(name)
+    for point in report.curve:
+        share = f"{point.macs / report.before.macs:.1%}" if report.before.macs else ""
+        is_saved = (point.ratio, point.trained) == (report.ratio, report.loss is not None)
+        verdict = "saved" if is_saved else "" if point.within else "too much"
+        numbers = (f"{point.ratio:.1%}", share, f"{point.value:.2%}", f"{0 - point.drop:+.2f} points")
+        table.add_row(*numbers, "trained" if point.trained else "one-shot", verdict)
+    out.print(table)
 
 
 def show_apply(report: ApplyReport) -> None:
@@ -214,19 +221,20 @@ def _show_facts(names: tuple[str, str], before: ModelFacts, after: ModelFacts, t
         table.add_row("accuracy", f"{before.accuracy:.2%}", f"{after.accuracy:.2%}", f"{points:+.2f} points")
     if after.agreement is not None:
         table.add_row("agreement with the original", "", f"{after.agreement:.2%}", "")
-    table.add_row("params", count(before.params), count(after.params), _change(before.params, after.params))
-    table.add_row("MACs", count(before.macs), count(after.macs), _change(before.macs, after.macs))
+    if after.output_error is not None:
+        table.add_row("difference from the original", "", f"{after.output_error:.2%}", "")
+    if before.mean_squared_error is not None and after.mean_squared_error is not None:
+        errors = before.mean_squared_error, after.mean_squared_error
+        table.add_row("mean squared error", f"{errors[0]:.4g}", f"{errors[1]:.4g}", change(*errors))
+    table.add_row("params", count(before.params), count(after.params), change(before.params, after.params))
+    table.add_row("MACs", count(before.macs), count(after.macs), change(before.macs, after.macs))
     sizes = before.file_bytes, after.file_bytes
-    table.add_row("file size", f"{sizes[0] / 1000:.1f} kB", f"{sizes[1] / 1000:.1f} kB", _change(*sizes))
+    table.add_row("file size", f"{sizes[0] / 1000:.1f} kB", f"{sizes[1] / 1000:.1f} kB", change(*sizes))
     if before.latency_ms is not None and after.latency_ms is not None:
         times = before.latency_ms, after.latency_ms
         faster = f"{times[0] / times[1]:.2f}x faster" if times[1] <= times[0] else f"{times[1] / times[0]:.2f}x slower"
         table.add_row("latency", f"{times[0]:.3f} ms", f"{times[1]:.3f} ms", faster)
     out.print(table)
-
-
-def _change(before: float, after: float) -> str:
-    return f"{after / before - 1:+.1%}" if before else ""
 
 
 def _names(names: list[str]) -> str:

@@ -14,7 +14,7 @@ from onnx_dnscp.masks.ranked import Schedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, OptimizerName
 
-LossName = Literal["auto", "cross-entropy", "bce", "distill"]
+LossName = Literal["auto", "cross-entropy", "bce", "distill", "mse", "l1"]
 BatchNormChoice = Literal["auto", "train", "frozen"]
 DEFAULT_LEARNING_RATES: dict[OptimizerName, float] = {"sgd": 0.01, "adamw": 1e-3}
 
@@ -23,14 +23,20 @@ class PruneOptions(BaseModel):
     """Options of one pruning run.
 
     Attributes:
-        ratio: Share to remove, 0 <= ratio < 1.
-        metric: What the ratio counts: prunable channels, or all params or MACs.
+        ratio: Share to remove, 0 <= ratio < 1; with `max_drop`, the most to remove, as much as possible if not given.
+        metric: What the ratio counts: prunable channels, or all params or MACs; with `max_drop`, MACs if not given.
+        max_drop: Percentage points that may be lost; the deepest cut that loses no more is searched. They are those of
+            accuracy on the test data, without labels of agreement with the original, and without classes the
+            mean difference of the outputs in percent of their magnitude. None removes `ratio`.
+        max_runs: Runs with training that the search may take.
         align: Kept counts of every group are rounded up to a multiple of this; None takes what ONNX Runtime is fast
             with when the ratio counts MACs, and else 1.
         exclude: Patterns of node names whose channels stay.
         only: Patterns of node names whose channels alone may go.
         data: Training samples; None trains on synthetic inputs.
         test_data: Samples for the accuracy in the report; None takes the training samples.
+        hold_out: Share of the training samples, drawn by `seed`, that take the place of test data and are not trained
+            on; with `max_drop` and no test data, a fifth if not given.
         epochs: Passes over the data while masks move.
         finetune_epochs: Passes after surgery.
         train: False prunes one-shot by the DNS-CP statistic.
@@ -42,14 +48,17 @@ class PruneOptions(BaseModel):
         weight_decay: Of tensors with more than one axis; None takes the optimiser's usual one.
         clip: Common norm that the gradients of a step are scaled down to; 0 leaves them alone.
         accumulate: Batches per step, whose gradients are averaged.
-        loss: "auto" is cross-entropy with labels and self-distillation without; "bce" asks each class for yes or no.
+        distill_weight: Of self-distillation beside a loss with labels or known values.
+        loss: "auto" is cross-entropy with labels and self-distillation without; "bce" asks each class for yes or no;
+            "mse" and "l1" compare outputs with arrays of the data named like them.
+        cache_teacher: Whether self-distillation keeps the original's outputs for all samples in memory.
         batch_norm: "auto" normalises by the batch on real data in batches of 8 or more, else keeps running statistics.
         method: How the channels that go are chosen; a name in `masks.registry.METHODS`.
         schedule: "one-shot" chooses at the start and keeps to it, "iterative" goes to the target step by step; None is
             the method's own: dynamic for "dnscp", one-shot for the others.
         rule: Which description of DNS-CP is followed.
-        repair: Whether weights that stay are fitted to make up for those that go, before any training of a mask that is
-            chosen at the start; None does so with data and without training.
+        repair: Whether weights that stay are fitted to make up for those that go, before any training of a mask that
+            meets the target at the start; None does so with data.
         c_rate: Half width of the hysteresis band in layer deviations.
         gamma: Decay of the mask update probability.
         power: Exponent of that decay.
@@ -62,11 +71,14 @@ class PruneOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     ratio: float = Field(default=0.5, ge=0, lt=1)
     metric: Metric = "channels"
+    max_drop: float | None = Field(default=None, ge=0, le=100)
+    max_runs: int = Field(default=4, ge=1)
     align: int | None = Field(default=None, ge=1)
     exclude: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     data: Path | None = None
     test_data: Path | None = None
+    hold_out: float = Field(default=0, ge=0, lt=1)
     epochs: int = Field(default=5, ge=1)
     finetune_epochs: int = Field(default=5, ge=0)
     train: bool = True
@@ -79,6 +91,8 @@ class PruneOptions(BaseModel):
     clip: float = Field(default=DEFAULT_CLIP, ge=0)
     accumulate: int = Field(default=1, ge=1)
     loss: LossName = "auto"
+    distill_weight: float = Field(default=0.0, ge=0)
+    cache_teacher: bool = False
     batch_norm: BatchNormChoice = "auto"
     method: str = "dnscp"
     schedule: Schedule | None = None

@@ -80,11 +80,19 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Locked:
-    """Channels that must stay, together, and every reason."""
+    """Channels that must stay, together, and every reason.
+
+    Attributes:
+        tensors: Stored tensors that they run through.
+        consumers: Labels of the nodes whose weights read them.
+        producers: Labels of the nodes whose weights make them.
+    """
 
     width: int
     tensors: tuple[str, ...]
     reasons: tuple[str, ...]
+    consumers: tuple[str, ...]
+    producers: tuple[str, ...]
 
 
 @dataclass(frozen=True)

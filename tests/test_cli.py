@@ -242,7 +242,8 @@ def test_the_run_directory_is_complete_and_its_events_replay_to_the_plan(trained
     """All channels on, then every drop and recovery in order, ends at the plan's removed channels."""
     folder = trained.folder / "run"
     assert sorted(p.name for p in folder.iterdir()) == [
-        "artifacts", "masks.jsonl", "options.json", "plan.json", "report.json", "steps.jsonl",
+        "artifacts", "environment.json", "inspection.json", "masks.jsonl", "options.json", "plan.json", "report.html",
+        "report.json", "steps.jsonl",
     ]  # fmt: skip
     options = json.loads((folder / "options.json").read_text())
     assert (options["ratio"], options["epochs"], options["seed"], options["batch_size"]) == (0.5, 2, 3, BATCH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from models import filled
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.training import gradient_graph, gradient_worker
+from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.gradient_graph import build_gradient_graph
 from onnx_dnscp.training.view import LOSS, TrainingView, build_view
 
@@ -44,6 +46,36 @@ def test_a_crash_leaves_the_parent_alive_and_is_one_sentence() -> None:
         build_gradient_graph(crashing_view())
     outputs = {output.name for output in build_gradient_graph(view_of()).graph.output}
     assert outputs == {LOSS, "w_grad"}
+
+
+def test_a_rewrite_that_crashes_is_left_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The rewritten graph is tried in the child as well; training runs on the other one, and the log says so."""
+
+    def rewrite(model: onnx.ModelProto) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(gradient_graph._WORKER, "run", lambda _: None)
+            model.CopyFrom(build_gradient_graph(crashing_view()))
+
+    with pytest.raises(RequestError, match="crashed"):
+        build_gradient_graph(crashing_view())
+    monkeypatch.setattr(gradient_graph, "rewrite", rewrite)
+    caplog.set_level(logging.WARNING, "onnx_dnscp")
+    view = view_of()
+    engine = OrtEngine(view, threads=1)
+    assert "runs without rewrites for speed, because of them: ONNX Runtime crashed" in caplog.text
+    _, gradients = engine.step({"x": np.ones((4, 2, 6, 6), np.float32)})
+    _, expected = OrtEngine(view, threads=1, rewrites=False).step({"x": np.ones((4, 2, 6, 6), np.float32)})
+    np.testing.assert_array_equal(gradients["w"], expected["w"])
+
+
+def test_a_graph_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rewritten graph that runs makes a trial of the other one needless; what is returned is what was tried."""
+    tried: list[bytes] = []
+    monkeypatch.setattr(gradient_graph._WORKER, "run", tried.append)
+    for rewrites in (False, True):
+        graph = build_gradient_graph(view_of(), rewrites=rewrites)
+        assert tried.pop() == graph.SerializeToString()
+        assert not tried
 
 
 def test_one_child_serves_many_models() -> None:

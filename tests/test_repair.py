@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -295,6 +296,28 @@ def test_prune_repairs_with_unlabelled_samples(
     assert plans[0] == plans[1]
     assert accuracy[0] < 0.5
     assert accuracy[1] > 0.9
+
+
+@pytest.mark.usefixtures("quick_latency")
+@pytest.mark.parametrize("schedule", ["one-shot", None])
+def test_training_begins_with_the_mask_that_was_repaired_for(
+    schedule: Literal["one-shot"] | None, separable_path: Path, train_data_path: Path, tmp_path: Path
+) -> None:
+    """Repaired weights would rank otherwise. At a rate of nearly 0 nothing but the repair can keep the accuracy."""
+    plans, accuracy = [], []
+    with np.load(train_data_path) as arrays:
+        np.savez(tmp_path / "few.npz", image=arrays["image"][:256], labels=arrays["labels"][:256])
+    for name, train, repaired in (("untrained", False, None), ("trained", True, None), ("unrepaired", True, False)):
+        plan = tmp_path / f"{name}.json"
+        report = prune(
+            separable_path, tmp_path / f"{name}.onnx", ratio=0.5, data=tmp_path / "few.npz", plan_out=plan, epochs=1,
+            finetune_epochs=0, learning_rate=1e-6, batch_norm="frozen", schedule=schedule, train=train, repair=repaired,
+        )  # fmt: skip
+        plans.append(plan.read_bytes())
+        assert report.after.accuracy is not None
+        accuracy.append(report.after.accuracy)
+    assert plans[0] == plans[1] == plans[2]
+    assert min(accuracy[:2]) > 0.9 > 0.5 > accuracy[2]
 
 
 @pytest.mark.usefixtures("quick_latency")

@@ -147,6 +147,7 @@ def test_a_killed_run_ends_like_an_undisturbed_one(
     onnx_dnscp.resume(tmp_path / "run")
     Result(tmp_path).assert_same(undisturbed)
     kept = {"artifacts", "masks.jsonl", "options.json", "plan.json", "report.json", "steps.jsonl"}
+    kept |= {"environment.json", "inspection.json", "report.html"}
     assert {p.name for p in (tmp_path / "run").iterdir()} == kept, "no checkpoint and no half-written file is left"
 
 
@@ -192,6 +193,7 @@ STATEFUL: dict[str, dict[str, Any]] = {
     "tf2": {"rule": "tf2"},
     "random": {"method": "random"},
     "frozen batch norm, distilled": {"batch_norm": "frozen", "loss": "distill"},
+    "cached teacher": {"cache_teacher": True, "loss": "distill"},
 }
 
 

@@ -167,6 +167,45 @@ def test_every_rule_settles_at_the_target(name: RuleName, ratio: float) -> None:
     assert ratio <= removed < ratio + 1 / units.num_units
 
 
+@pytest.mark.parametrize(("align", "ratio"), [(1, 0.5), (4, 0.4)])
+def test_masks_hold_the_target_and_stay_while_weights_do(align: int, ratio: float) -> None:
+    """From the first mask on, also where counts are multiples; a channel that grows takes another's place at once."""
+    units = wide_units(16)
+    budget = Budget(units, "channels", ratio, align=align)
+    method = DnsCp(units, budget, np.random.default_rng(0), gamma=1e-9)
+    weights = rising_weights()
+    mask = method.begin(weights, 10)
+    assert mask.tolist() == [False] * 8 + [True] * 8
+    assert (step(method, mask, weights) == mask).all()
+    weights["wb"][:, 3] *= 3
+    mask = step(method, mask, weights, 2)
+    assert np.flatnonzero(mask).tolist() == [3, *range(9, 16)]
+    assert (method.finish(weights, mask) == mask).all()
+
+
+def rising_weights() -> dict[str, NDArray[np.float32]]:
+    """Of `wide_units(16)`: every channel is larger than the one before."""
+    return {"wb": np.linspace(1, 2, 32, dtype=np.float32).reshape(16, 2).T.reshape(2, 16, 1, 1).copy()}
+
+
+def test_repaired_weights_are_no_reason_to_change_the_mask() -> None:
+    """Training begins with other weights than the mask was chosen by; only what it changes itself counts."""
+    units = wide_units(16)
+    weights = rising_weights()
+    for resumed in (False, True):
+        method = make(units, "doc", 0.5, c_rate=0.0)
+        mask = method.begin(weights, 10)
+        repaired = {"wb": weights["wb"][:, ::-1].copy()}
+        assert (step(method, mask, repaired, 1) == mask).all()
+        if resumed:
+            state, method = method.state(), make(units, "doc", 0.5, c_rate=0.0)
+            method.restore(state)
+        repaired["wb"][:, 7] *= 1.1
+        mask = step(method, mask, repaired, 2)
+        assert np.flatnonzero(mask).tolist() == [7, *range(9, 16)]
+        assert (method.finish(repaired, mask) == mask).all()
+
+
 def test_without_recovery_nothing_comes_back() -> None:
     """The same run twice: a channel that shrinks and grows returns only where recovery is on."""
     units = chain_units()

@@ -26,6 +26,7 @@ from onnx_dnscp.training.losses.base import Loss
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
 from onnx_dnscp.training.losses.teacher import LiveTeacher
+from onnx_dnscp.training.losses.weighted import WeightedSum
 from onnx_dnscp.training.optimizers import Sgd
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode
 from onnx_dnscp.training.self_check import check_gradients
@@ -114,7 +115,8 @@ def make_loss(name: str, model: onnx.ModelProto) -> Loss:
     if name == "cross-entropy":
         return CrossEntropy((BATCH, 3))
     moved = {t.name: numpy_helper.to_array(t) * np.float32(1.3) for t in model.graph.initializer if t.name[0] == "w"}
-    return Distillation(LiveTeacher(copy_with_weights(model, moved)), batch())
+    taught = Distillation(LiveTeacher(copy_with_weights(model, moved)), batch())
+    return taught if name == "distillation" else WeightedSum([(1.0, CrossEntropy((BATCH, 3))), (0.5, taught)])
 
 
 def some_mask(units: Units) -> NDArray[np.bool_]:
@@ -133,7 +135,7 @@ def masked_weights(units: Units, weights: Mapping[str, NDArray[Any]], mask: NDAr
     return result
 
 
-@pytest.mark.parametrize("loss_name", ["cross-entropy", "distillation"])
+@pytest.mark.parametrize("loss_name", ["cross-entropy", "distillation", "both"])
 @pytest.mark.parametrize("batch_norm", ["train", "frozen"])
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_gradients_match_central_differences(name: str, batch_norm: BatchNormMode, loss_name: str) -> None:
@@ -361,6 +363,22 @@ def test_building_a_view_leaves_the_model_alone() -> None:
     assert model.SerializeToString(deterministic=True) == before
 
 
+@pytest.mark.parametrize("mode", ["train", "frozen"])
+def test_statistics_that_the_file_takes_from_a_learned_tensor_stay(mode: BatchNormMode) -> None:
+    """Exporters write the variance of a fresh network as Identity(scale); it stays when the scale moves."""
+    model = filled("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        net (float[N, 2, 6, 6] x) => (float[N, 4, 6, 6] y) <float[4, 2, 1, 1] w, float[4] pos_s, float[4] b> {
+          v = Identity(pos_s)  m = Identity(b)  a = Conv(x, w)  y = BatchNormalization(a, pos_s, b, m, v) }""")
+    view = build_view(model, {"x": (BATCH, 2, 6, 6)}, batch_norm=mode)
+    assert not view.statistics
+    view.model.graph.output.append(onnx.ValueInfoProto(name="y"))
+    doubled = {name: 2 * value if name == "pos_s" else value for name, value in view.values.items()}
+    found = Session(view.model).run({**batch().inputs, **doubled}, ["y"])["y"]
+    original, bias = Session(model).run(batch().inputs)["y"], view.values["b"][:, None, None]
+    np.testing.assert_allclose(found - bias, 2 * (original - bias), rtol=1e-4, atol=1e-5)
+
+
 def test_an_operator_without_gradient_before_all_weights_is_refused_in_one_sentence() -> None:
     """The message names the way out."""
     model = onnx.parser.parse_model("""
@@ -400,3 +418,16 @@ def test_the_gradient_graph_has_no_slow_relu_gradient() -> None:
     d_logits = (softmax - np.eye(3)[labels]) / BATCH
     d_a = (d_logits @ v)[:, :, None, None] / 36 * (a > 0)
     np.testing.assert_allclose(gradients["w"][:, :, 0, 0], np.einsum("nohw,nihw->oi", d_a, x), rtol=1e-4, atol=1e-6)
+
+
+def test_a_weighted_sum_of_losses_is_their_weighted_sum() -> None:
+    model, _ = network(next(iter(NETWORKS)))
+    results = {}
+    for name in ("cross-entropy", "distillation", "both"):
+        loss = make_loss(name, model)
+        results[name] = engine_for(model, loss).step(feeds(loss, batch()))
+    loss, gradients = results["both"]
+    labels, taught = results["cross-entropy"], results["distillation"]
+    assert loss == pytest.approx(labels[0] + 0.5 * taught[0], rel=1e-5)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, labels[1][name] + 0.5 * taught[1][name], rtol=1e-3, atol=1e-6)

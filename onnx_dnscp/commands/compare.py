@@ -75,7 +75,8 @@ def compare(
         dataset = open_dataset(data, graphs[0], preprocess or Preprocess(), scores[1] if scores else None)
         for i in range(2):
             own = class_output(graphs[i], dict(traces[i].shapes))
-            facts[i].accuracy = evaluate_model(models[i].proto, dataset, own).accuracy
+            found = evaluate_model(models[i].proto, dataset, own)
+            facts[i].accuracy, facts[i].mean_squared_error = found.accuracy, found.mean_squared_error
     feeds = one_call(graphs[0], traces[0], dataset)
     seconds = latencies([m.proto for m in models], feeds, threads)
     for known, measured in zip(facts, seconds, strict=True):

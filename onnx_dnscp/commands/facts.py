@@ -19,6 +19,9 @@ class ModelFacts(BaseModel):
         latency_ms: Median milliseconds of one call with one sample; None if not measured.
         accuracy: Share of right answers on the test data; None without labels.
         agreement: Share of answers equal to the original's; None without a classifier.
+        output_error: Mean difference of outputs from the original's over their mean magnitude, on test data; None for a
+            classifier.
+        mean_squared_error: Of outputs from known values; None where the test data has none.
     """
 
     params: int
@@ -27,6 +30,8 @@ class ModelFacts(BaseModel):
     latency_ms: float | None = None
     accuracy: float | None = None
     agreement: float | None = None
+    output_error: float | None = None
+    mean_squared_error: float | None = None
 
 
 def describe(graph: Graph, seen: Trace, file_bytes: int) -> ModelFacts:

@@ -14,8 +14,8 @@ from onnx_dnscp.discovery.choose import frozen_units
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.fields import varying_axes
 from onnx_dnscp.graph import CHANNEL_AXIS
-from onnx_dnscp.load import load_model
-from onnx_dnscp.units import Group, UnitField, Units
+from onnx_dnscp.load import LoadedModel, load_model
+from onnx_dnscp.units import Group, Locked, UnitField, Units
 
 
 class GroupReport(BaseModel):
@@ -42,6 +42,8 @@ class LockedReport(BaseModel):
     width: int
     tensors: list[str]
     reasons: list[str]
+    consumers: list[str]
+    producers: list[str]
 
 
 class Inspection(BaseModel):
@@ -52,6 +54,7 @@ class Inspection(BaseModel):
         locked_channels: Channels that weights make or read and that stay, excluded ones included.
         convolution_channels: Output channels of all convolutions.
         prunable_convolution_channels: Those of them that can go.
+        weight_nodes: Labels of all nodes that make or read the channels of groups and locked ones, in graph order.
     """
 
     model: str
@@ -64,6 +67,7 @@ class Inspection(BaseModel):
     prunable_convolution_channels: int
     groups: list[GroupReport]
     locked: list[LockedReport]
+    weight_nodes: list[str] = []
 
 
 def inspect(model: str | Path, *, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> Inspection:
@@ -80,10 +84,14 @@ def inspect(model: str | Path, *, exclude: Sequence[str] = (), only: Sequence[st
     """
     loaded = load_model(model)
     units = discover(loaded)
-    frozen = frozen_units(units, exclude, only)
+    return describe_units(loaded, units, frozen_units(units, exclude, only))
+
+
+def describe_units(loaded: LoadedModel, units: Units, frozen: NDArray[np.bool_]) -> Inspection:
+    """What discovery found, without the `frozen` units (units,), which the user excludes."""
     costs = CostModel(units)
     whole = costs.costs()
-    locked = [LockedReport(width=x.width, tensors=list(x.tensors), reasons=list(x.reasons)) for x in units.locked]
+    locked = [LockedReport(**{name: getattr(x, name) for name in LockedReport.model_fields}) for x in units.locked]
     locked += [_report_excluded(group, frozen) for group in units.groups if frozen[group.slice].any()]
     made = [units.fields.get(node.outputs[0], ()) for node in units.graph.convolutions]
     return Inspection(
@@ -97,12 +105,24 @@ def inspect(model: str | Path, *, exclude: Sequence[str] = (), only: Sequence[st
         prunable_convolution_channels=sum(_count_free(fields, frozen) for fields in made),
         groups=[_report_group(units, costs, i, frozen) for i in range(len(units.groups))],
         locked=locked,
+        weight_nodes=_in_order(units, [*units.groups, *units.locked]),
     )
+
+
+def _in_order(units: Units, sets: Sequence[Group | Locked]) -> list[str]:
+    labels = {label for channels in sets for label in (*channels.consumers, *channels.producers)}
+    return [node.label for node in units.graph.nodes if node.label in labels]
 
 
 def _report_excluded(group: Group, frozen: NDArray[np.bool_]) -> LockedReport:
     tensors = list(dict.fromkeys(name for name, _ in group.axes))
-    return LockedReport(width=int(frozen[group.slice].sum()), tensors=tensors, reasons=["excluded by the user"])
+    return LockedReport(
+        width=int(frozen[group.slice].sum()),
+        tensors=tensors,
+        reasons=["excluded by the user"],
+        consumers=list(group.consumers),
+        producers=list(group.producers),
+    )
 
 
 def _count_free(fields: Sequence[UnitField], frozen: NDArray[np.bool_]) -> int:

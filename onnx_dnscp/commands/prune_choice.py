@@ -19,8 +19,10 @@ from onnx_dnscp.masks.method import Method
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.repair.repair import repair
 from onnx_dnscp.repair.samples import repair_batches
+from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.training.artifacts import write_artifacts
+from onnx_dnscp.training.checkpoint import PhaseState
 from onnx_dnscp.training.loop import train_with_masks
 
 logger = logging.getLogger("onnx_dnscp")
@@ -42,7 +44,12 @@ def choose_mask(run: Run) -> Mask:
         phase = run.trainer().phase("train", start, units=run.units, method=method)
         state = phase.begin(state)
         logger.info("training with masks: %d steps, loss %s", state.num_steps, run.trainer().loss_name())
-        with run.keeper.watching(state) as observe:
+
+        def accuracy(now: PhaseState) -> float | None:
+            assert now.mask is not None, "a step with masks is done"
+            return run.test_accuracy(mask_model(copy_with_weights(start, now.weights), run.units, ~now.mask))
+
+        with run.keeper.watching(state, run.options.epochs, accuracy) as observe:
             train_with_masks(phase, state, run.units, method, run.budget, run.keeper.log.history, observe)
     assert state.mask is not None, "the phase with masks is done"
     run.notes += state.notes
@@ -65,13 +72,17 @@ def _leave_artifacts(run: Run, start: onnx.ModelProto, weights: Mapping[str, NDA
 
 
 def _start(run: Run) -> onnx.ModelProto:
-    """The model that training starts from: the original, or repaired where the first mask is the last one."""
-    if not run.options.repair:
+    """The model that training starts from: the original, or repaired for a first mask that meets the target."""
+    asked = run.options.repair
+    if asked is False or (asked is None and (run.dataset is None or not run.dataset.real)):
         return run.loaded.proto
     mask = _method(run).begin(run.units.graph.stored, 1)
+    if mask.all():
+        return run.loaded.proto
     if run.budget.ratio(mask) >= run.budget.target:
         return _repaired(run, mask)
-    run.notes.append("--repair did nothing: with training it needs a mask that is chosen at the start.")
+    if asked:
+        run.notes.append("--repair did nothing: with training it needs a mask that meets the target at the start.")
     return run.loaded.proto
 
 

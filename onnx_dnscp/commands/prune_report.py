@@ -8,6 +8,7 @@ import onnx
 from pydantic import BaseModel
 
 from onnx_dnscp.commands.facts import ModelFacts, describe
+from onnx_dnscp.commands.prune_curve import CurvePoint
 from onnx_dnscp.commands.prune_run import Run
 from onnx_dnscp.commands.samples import one_call
 from onnx_dnscp.evaluation import evaluate_model
@@ -38,6 +39,9 @@ class PruneReport(BaseModel):
         recovered: Recoveries over the dynamic phase.
         max_relative_error: Of the saved model against the masked model, over the verification inputs.
         notes: Things the user should know.
+        max_drop: Percentage points that a search was allowed to lose; None if there was no search.
+        measure: What they are points of.
+        curve: Every cut that the search looked at, by MACs left, most first.
     """
 
     model: str
@@ -61,6 +65,9 @@ class PruneReport(BaseModel):
     seconds_training: float
     seconds_fine_tuning: float
     notes: list[str]
+    max_drop: float | None = None
+    measure: str | None = None
+    curve: list[CurvePoint] = []
 
 
 def make_report(
@@ -79,10 +86,12 @@ def make_report(
     times = latencies([run.loaded.proto, tuned], feeds, run.options.threads)
     before.latency_ms, after.latency_ms = (1000 * t for t in times)
     dataset, limit = run.measured_on()
-    if dataset is not None and run.scores is not None:
+    if dataset is not None and (run.scores is not None or dataset.targets or run.test_data is not None):
         own = evaluate_model(run.loaded.proto, dataset, run.scores, limit=limit)
         new = evaluate_model(tuned, dataset, run.scores, reference=run.loaded.proto, limit=limit)
         before.accuracy, after.accuracy, after.agreement = own.accuracy, new.accuracy, new.agreement
+        after.output_error = None if run.scores else new.mean_relative_difference
+        before.mean_squared_error, after.mean_squared_error = own.mean_squared_error, new.mean_squared_error
     if dataset is not None and dataset is run.dataset and before.accuracy is not None:
         run.notes.append("The accuracies are those on the training data; give --test-data for honest ones.")
     if times[1] > times[0] and run.options.align == 1:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 
+from onnx_dnscp.commands.inspect import describe_units
 from onnx_dnscp.commands.keeper import Keeper
 from onnx_dnscp.commands.run_directory import RunDirectory, RunRecord
 from onnx_dnscp.commands.saving import data_path, free_path, output_path
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.fingerprint import fingerprint
 from onnx_dnscp.data.open import open_dataset, synthetic_dataset
+from onnx_dnscp.data.split import hold_out
 from onnx_dnscp.discovery.choose import frozen_units
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.evaluation import class_output, evaluate_model
+from onnx_dnscp.errors import UsageError
+from onnx_dnscp.evaluation import batch_limit, check_targets, class_output, evaluate_model
 from onnx_dnscp.load import LoadedModel, load_model
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.rules import rule_align
@@ -57,6 +60,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    _trainer: Trainer | None = field(default=None, init=False)
 
     @classmethod
     def prepare(
@@ -83,34 +87,73 @@ class Run:
         logger.info("discovering channels in %s", loaded.path)
         units = discover(loaded)
         scores = class_output(units.graph, dict(units.trace.shapes))
-        frozen = frozen_units(units, options.exclude, options.only)
-        align = rule_align(options.rule) if options.align is None and options.method == "dnscp" else None
-        align = options.align or align
-        budget = Budget(units, options.metric, options.ratio, align=align, frozen=frozen)
+        budget = make_budget(units, options)
         num_classes = scores[1] if scores else None
         dataset, test_data = (
             None if path is None else open_dataset(path, units.graph, options.preprocess, num_classes)
             for path in (options.data, options.test_data)
         )
-        keeper = Keeper(directory, target.with_suffix(".run"), options.checkpoint_every, listener, lambda: run.record())
+        for samples in (dataset, test_data):
+            if samples is not None:
+                check_targets(loaded.proto, samples)
+        if options.hold_out:
+            if dataset is None or test_data is not None:
+                raise UsageError("--hold-out takes a part of --data in the place of --test-data; give the first alone.")
+            dataset, test_data = hold_out(dataset, options.hold_out, options.seed, batch_limit(units.graph) or 1)
+        keeper = Keeper(
+            directory, target.with_suffix(".run"), options.checkpoint_every, listener, lambda own: run.begin(own)
+        )
         run = cls(loaded, target, plan_path, keeper, units, budget, dataset, test_data, scores, options, loaded.proto)
         run.started = started
-        if loaded.inlined:
-            run.notes.append("Model-local functions were replaced by their nodes; each call may end with other widths.")
-        if budget.align > 1 and options.align is None:
-            run.notes.append(
-                f"Groups keep multiples of {budget.align} channels, which ONNX Runtime is fast with; --align 1 meets "
-                "the ratio more closely."
-            )
         if dataset is None and options.train:
             run.dataset = synthetic_dataset(units.graph, units.trace.shapes_of(units.graph.inputs), options.seed)
-            run.notes.append(
-                "No data was given, so the network learned from synthetic inputs; real samples (--data) give a "
-                "better result."
-            )
+        run.notes += run._first_notes()
         if options.train:
             run.trainer().check()
         return run
+
+    def at(self, ratio: float, *, train: bool, target: Path) -> Run:
+        """A run on the same model and data for another ratio and into another file, which has yet to begin."""
+        options = self.options.model_copy(update={"ratio": ratio, "train": train})
+        old = self.keeper
+        run = replace(
+            self,
+            target=target,
+            plan_path=None,
+            keeper=Keeper(None, target.with_suffix(".run"), old.every, old.listener, lambda own: run.begin(own)),
+            budget=make_budget(self.units, options),
+            dataset=self.dataset if train or (self.dataset is not None and self.dataset.real) else None,
+            options=options,
+            trained=self.loaded.proto,
+            notes=[],
+            seconds={},
+            started=time.monotonic(),
+        )
+        run.notes += run._first_notes()
+        return run
+
+    def _first_notes(self) -> list[str]:
+        """What is known before any work."""
+        notes = []
+        if self.loaded.inlined:
+            notes.append("Model-local functions were replaced by their nodes; each call may end with other widths.")
+        if self.budget.align > 1 and self.options.align is None:
+            notes.append(
+                f"Groups keep multiples of {self.budget.align} channels, which ONNX Runtime is fast with; --align 1 "
+                "meets the ratio more closely."
+            )
+        if self.dataset is not None and not self.dataset.real:
+            notes.append(
+                "No data was given, so the network learned from synthetic inputs; real samples (--data) give a "
+                "better result."
+            )
+        return notes
+
+    def begin(self, directory: RunDirectory) -> None:
+        """Write what this run works on and what it was asked for; from then on it can be resumed."""
+        frozen = frozen_units(self.units, self.options.exclude, self.options.only)
+        directory.describe(describe_units(self.loaded, self.units, frozen))
+        directory.start(self.record())
 
     def record(self) -> RunRecord:
         """What this run was asked for."""
@@ -133,9 +176,11 @@ class Run:
         )
 
     def trainer(self) -> Trainer:
-        """What makes the training phases."""
-        assert self.dataset is not None, "a run that trains has data, real or synthetic"
-        return Trainer(self.loaded.proto, self.units.graph, self.dataset, self.scores, self.options)
+        """What makes the training phases; the same one every time, because phases share the teacher."""
+        if self._trainer is None:
+            assert self.dataset is not None, "a run that trains has data, real or synthetic"
+            self._trainer = Trainer(self.loaded.proto, self.units.graph, self.dataset, self.scores, self.options)
+        return self._trainer
 
     def accuracy(self, model: onnx.ModelProto) -> float | None:
         """On the test data, else on the training data."""
@@ -144,8 +189,29 @@ class Run:
             return None
         return evaluate_model(model, dataset, self.scores, limit=limit).accuracy
 
+    def test_accuracy(self, model: onnx.ModelProto) -> float | None:
+        """On the test data alone, which is small beside what is trained on."""
+        if self.test_data is None or self.scores is None or not self.test_data.has_labels:
+            return None
+        return evaluate_model(model, self.test_data, self.scores).accuracy
+
     def measured_on(self) -> tuple[Dataset | None, int | None]:
         """The data that accuracies are of, and how many of its samples count."""
         if self.test_data is not None:
             return self.test_data, None
         return self.dataset, TRAIN_ACCURACY_SAMPLES
+
+
+def make_budget(units: Units, options: PruneOptions) -> Budget:
+    """The target that the options ask for.
+
+    Raises:
+        RequestError: It is out of reach.
+    """
+    frozen = frozen_units(units, options.exclude, options.only)
+    return Budget(units, options.metric, options.ratio, align=asked_align(options), frozen=frozen)
+
+
+def asked_align(options: PruneOptions) -> int | None:
+    """The multiple of channels that the user or the rule asks for, if any."""
+    return options.align or (rule_align(options.rule) if options.method == "dnscp" else None)

@@ -15,6 +15,8 @@ from typing import get_args
 from pydantic import ValidationError
 
 from onnx_dnscp.atomic import check_writable, write_bytes
+from onnx_dnscp.commands.inspect import Inspection
+from onnx_dnscp.environment import describe_environment
 from onnx_dnscp.errors import UsageError
 from onnx_dnscp.lock import locked
 from onnx_dnscp.masks.method import MaskEvent, MaskHistory
@@ -22,8 +24,9 @@ from onnx_dnscp.options import PruneOptions
 from onnx_dnscp.training.checkpoint import PhaseName, PhaseState, load_state, save_state
 from onnx_dnscp.training.loop import Progress
 
-_OPTIONS, _PLAN, _REPORT = "options.json", "plan.json", "report.json"
-_STEPS, _MASKS = "steps.jsonl", "masks.jsonl"
+OPTIONS, PLAN, REPORT = "options.json", "plan.json", "report.json"
+INSPECTION, ENVIRONMENT = "inspection.json", "environment.json"
+_LOGS = _STEPS, _MASKS = "steps.jsonl", "masks.jsonl"
 ARTIFACTS = "artifacts"
 _TEMPORARY = ".*.????????"  # what a process leaves behind that is killed while it writes a file
 _PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
@@ -73,14 +76,15 @@ class RunLog:
 class RunDirectory:
     """A folder that one run writes its record into.
 
-    Files: `options.json` (with the model and the data), `plan.json`, `masks.jsonl` (every drop and recovery, per group
-    and step), `steps.jsonl` (every training step), `artifacts/` (see `training/artifacts.py`), and last of all
-    `report.json`. Until then there is a checkpoint of each phase, `train.npz` and `fine-tune.npz`.
+    Files: `options.json` (with the model and the data), `inspection.json` (groups, and what is locked and why),
+    `environment.json` (versions), `plan.json`, `masks.jsonl` (every drop and recovery, per group and step),
+    `steps.jsonl` (every training step), `artifacts/` (see `training/artifacts.py`), and last of all `report.json`,
+    which `report.html` shows. Until then there is a checkpoint of each phase, `train.npz` and `fine-tune.npz`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._written = {_STEPS: 0, _MASKS: 0}  # lines
+        self._written = dict.fromkeys(_LOGS, 0)  # lines
 
     @classmethod
     @contextmanager
@@ -95,14 +99,14 @@ class RunDirectory:
         except OSError as error:
             raise UsageError(f"Cannot make the run directory {str(path)!r}: {error.strerror or error}.") from error
         with locked(path):
-            if (path / _REPORT).exists():
+            if (path / REPORT).exists():
                 raise UsageError(f"The run directory {str(path)!r} already holds a run; give another one.")
-            if (path / _OPTIONS).exists():
+            if (path / OPTIONS).exists():
                 raise UsageError(
                     f"The run directory {str(path)!r} already holds a run, which did not end; go on with it by "
                     "--resume, or give another one."
                 )
-            check_writable(path / _REPORT)
+            check_writable(path / REPORT)
             yield cls(path)
 
     @classmethod
@@ -113,11 +117,11 @@ class RunDirectory:
         Raises:
             UsageError: It holds no such run, or is in use.
         """
-        if not (path / _OPTIONS).is_file():
-            raise UsageError(f"{str(path)!r} is no run directory: it has no {_OPTIONS}.")
+        if not (path / OPTIONS).is_file():
+            raise UsageError(f"{str(path)!r} is no run directory: it has no {OPTIONS}.")
         with locked(path):
-            if (path / _REPORT).exists():
-                raise UsageError(f"The run in {str(path)!r} is done; see {str(path / _REPORT)!r}.")
+            if (path / REPORT).exists():
+                raise UsageError(f"The run in {str(path)!r} is done; see {str(path / REPORT)!r}.")
             for half_written in path.glob(_TEMPORARY):
                 if half_written.is_dir():
                     shutil.rmtree(half_written, ignore_errors=True)
@@ -128,9 +132,14 @@ class RunDirectory:
                 directory._checkpoint(phase, proven=False).unlink(missing_ok=True)
             yield directory
 
+    def describe(self, found: Inspection) -> None:
+        """Write what the run works on and where it was begun."""
+        write_bytes(self.path / INSPECTION, found.model_dump_json(indent=1).encode())
+        write_bytes(self.path / ENVIRONMENT, describe_environment().model_dump_json(indent=1).encode())
+
     def start(self, record: RunRecord) -> None:
         """Write what the run was asked for; from then on it can be resumed."""
-        write_bytes(self.path / _OPTIONS, record.model_dump_json(indent=1).encode())
+        write_bytes(self.path / OPTIONS, record.model_dump_json(indent=1).encode())
 
     def record(self) -> RunRecord:
         """What the run was asked for.
@@ -138,7 +147,7 @@ class RunDirectory:
         Raises:
             UsageError: The file was changed or written by another version.
         """
-        path = self.path / _OPTIONS
+        path = self.path / OPTIONS
         try:
             return RunRecord.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
@@ -177,12 +186,12 @@ class RunDirectory:
 
     def finish(self, plan: bytes, log: RunLog) -> None:
         """Write what is left of the record, except the report."""
-        write_bytes(self.path / _PLAN, plan)
+        write_bytes(self.path / PLAN, plan)
         self._append(log)
 
     def close(self, report: bytes) -> None:
         """Write the report, after which the run is done, and remove the checkpoints."""
-        write_bytes(self.path / _REPORT, report)
+        write_bytes(self.path / REPORT, report)
         for phase in _PHASES:
             for proven in (True, False):
                 self._checkpoint(phase, proven=proven).unlink(missing_ok=True)
@@ -207,6 +216,13 @@ class RunDirectory:
             raise UsageError(f"{str(path)!r} has lost lines since the checkpoint was written; the run cannot go on.")
         write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
         return lines
+
+
+def read_log(path: Path) -> RunLog:
+    """The log in the run directory `path`, as far as whole lines of it were written."""
+    lines = {name: (path / name).read_text(encoding="utf-8") if (path / name).exists() else "" for name in _LOGS}
+    steps, masks = (lines[name][: lines[name].rfind("\n") + 1].splitlines() for name in _LOGS)
+    return RunLog([Progress(**json.loads(line)) for line in steps], MaskHistory([_event(line) for line in masks]))
 
 
 def _event(line: str) -> MaskEvent:

@@ -75,7 +75,9 @@ class Dataset:
             start: Batches to leave out at the beginning; their samples are not even read.
         """
         grain = _grain()
-        pipeline = grain.MapDataset.source(_Numbered(self.samples)).seed(seed).shuffle().repeat(_ENDLESS).batch(batch)[start:]
+        pipeline = (
+            grain.MapDataset.source(_Numbered(self.samples)).seed(seed).shuffle().repeat(_ENDLESS).batch(batch)[start:]
+        )
         options = grain.ReadOptions(
             num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads * batch
         )

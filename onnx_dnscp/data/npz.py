@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import TensorProto, helper
 
 from onnx_dnscp.data.dataset import LABELS_KEY, Dataset, Sample, data_source, target_key
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
 from onnx_dnscp.graph import Graph, dimensions
 from onnx_dnscp.runtime import first_line
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
 
 class ArraySamples:
@@ -53,8 +55,10 @@ def open_npz(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
 
 
 def _outputs(graph: Graph) -> list[str]:
-    """Outputs that an array can be the target of: other names mean something else already."""
-    return [name for name in graph.outputs if name not in graph.inputs and name != LABELS_KEY]
+    """Outputs that an array can be the target of: those of floats, where the name does not mean something else."""
+    taken = {*graph.inputs, LABELS_KEY}
+    declared = graph.proto.graph.output
+    return [o.name for o in declared if o.type.tensor_type.elem_type in _FLOATS and o.name not in taken]
 
 
 def _read(path: Path, graph: Graph) -> dict[str, NDArray[Any]]:

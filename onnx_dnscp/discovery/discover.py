@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,12 +242,8 @@ def _describe_groups(
 ) -> tuple[Group, ...]:
     widths = np.array([width for _, width in found], dtype=np.int64)
     group_of = np.append(np.repeat(np.arange(len(found)), widths), FIXED)  # FIXED = -1 picks the appended FIXED
-    readers: defaultdict[int, list[str]] = defaultdict(list)
-    makers: defaultdict[int, list[str]] = defaultdict(list)
-    for labels, users in ((readers, [(c.node, c.channel_units) for c in consumers]), (makers, writers)):
-        for label, units in users:
-            for group in np.unique(group_of[units]):
-                labels[int(group)].append(label)
+    readers = _labels_by_number(group_of, [(c.node, c.channel_units) for c in consumers])
+    makers = _labels_by_number(group_of, writers)
     firsts = np.cumsum(widths) - widths
     return tuple(
         Group(
@@ -260,6 +256,15 @@ def _describe_groups(
         )
         for i, (members, width) in enumerate(found)
     )
+
+
+def _labels_by_number(numbers: Ids, users: Sequence[tuple[str, Ids]]) -> defaultdict[int, list[str]]:
+    """For each of the `numbers`, the labels of the nodes that have something of that number."""
+    labels: defaultdict[int, list[str]] = defaultdict(list)
+    for label, members in users:
+        for number in np.unique(numbers[members]):
+            labels[int(number)].append(label)
+    return labels
 
 
 def _locked_channels(said: Walk, roots: Ids) -> tuple[Locked, ...]:
@@ -279,12 +284,19 @@ def _locked_channels(said: Walk, roots: Ids) -> tuple[Locked, ...]:
     np.add.at(signatures, why[:, 0], words[why[:, 1]])
     np.add.at(signatures, where[:, 0], words[len(texts) + where[:, 1]])
     locked = np.unique(why[:, 0])
-    _, first_of, widths = np.unique(signatures[locked], return_index=True, return_counts=True)
+    _, first_of, entry, widths = np.unique(
+        signatures[locked], return_index=True, return_inverse=True, return_counts=True
+    )
+    entry_of = np.full(said.num_ids, FIXED)
+    entry_of[locked] = entry
+    readers = _labels_by_number(entry_of[roots], [(node.label, read.channel_ids) for node, read in said.reads])
+    makers = _labels_by_number(entry_of[roots], [(node.label, ids) for node, ids in said.writes])
     found = []
     for i in np.argsort(first_of):
         root = locked[first_of[i]]
         names = tuple(sorted(tensors[t] for t in where[where[:, 0] == root, 1]))
-        found.append(Locked(int(widths[i]), names, tuple(texts[t] for t in why[why[:, 0] == root, 1])))
+        reasons = tuple(texts[t] for t in why[why[:, 0] == root, 1])
+        found.append(Locked(int(widths[i]), names, reasons, tuple(readers[i]), tuple(makers[i])))
     return tuple(found)
 
 

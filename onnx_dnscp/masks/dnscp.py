@@ -22,7 +22,7 @@ from onnx_dnscp.masks.statistics import StatisticsReader, Vector, WeightStatisti
 from onnx_dnscp.training.view import TrainingView
 from onnx_dnscp.units import Units
 
-START_SHARE = 0.5  # of the target; the initial selection removes at most this much before any training
+START_SHARE = 0.5  # of the target; most that is removed before any training where the target is reached step by step
 _NEVER = 1e9  # layer deviations below which no unit that is off comes back
 
 
@@ -41,7 +41,9 @@ class DnsCp:
         rule: Compares channels with thresholds.
         gamma: Decay of the update probability.
         power: Exponent of that decay.
-        recovers: Whether what fell may come back; without, this shows what recovery is worth.
+        recovers: Whether what fell may come back.
+        at_once: Whether a rule with a controller begins at the target, so that weights can be repaired for the first
+            mask; otherwise the ratio goes there along the ramp.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class DnsCp:
         gamma: float = DEFAULT_GAMMA,
         power: float = DEFAULT_POWER,
         recovers: bool = True,
+        at_once: bool = True,
     ) -> None:
         self._units = units
         self._budget = budget
@@ -62,16 +65,22 @@ class DnsCp:
         self._gamma = gamma
         self._power = power
         self._recovers = recovers
+        self._at_once = at_once and self._rule.controlled
         self._reader = StatisticsReader(units)
         self._first: WeightStatistics | None = None
         self._start_ratio = 0.0
+        # (units,) in layer deviations: what repair took from each unit. Units are ranked by the original's weights and
+        # what training changed since; by repaired weights, others would change places at once, and no longer fit.
+        self._offset = np.zeros(units.num_units)
 
     def extend_view(self, view: TrainingView) -> None:
         """DNS-CP needs nothing beyond the masks."""
 
     def begin(self, weights: Mapping[str, NDArray[Any]], num_steps: int) -> Mask:
-        """The plain rule (s = 0) on the first weights; a controller holds it back to `START_SHARE` of the target."""
+        """The target in the rule's order, or the plain rule (s = 0), which a controller holds back to `START_SHARE`."""
         statistics = self._first = self._reader.read(weights)
+        if self._at_once:
+            return self._budget.final_mask(standardised(statistics))
         everything = np.ones(self._units.num_units, dtype=bool)
         mask = self._filled(self._rule.update(everything, statistics), statistics)
         if self._rule.controlled and self._budget.ratio(mask) > START_SHARE * self._budget.target:
@@ -87,8 +96,9 @@ class DnsCp:
         if not self._rule.drawn:
             drawn[:] = True
         statistics = self._read(state.weights)
-        shift = self._shift(statistics, state) if self._rule.controlled else 0.0
-        followed = self._rule.update(state.mask, statistics, shift)
+        if self._at_once and state.step == 1 and self._first is not None:
+            self._offset = standardised(self._first) - standardised(statistics)
+        followed = self._followed(statistics, state)
         if not self._recovers:
             followed &= state.mask
         return self._filled(np.where(drawn[self._units.group_of], followed, state.mask), statistics)
@@ -98,14 +108,14 @@ class DnsCp:
         return self._budget.final_mask(self._turning_points(self._read(weights), mask))
 
     def state(self) -> dict[str, Any]:
-        """The generator, where the ramp starts and the first statistics."""
+        """The generator, where the ramp starts, what repair changed and the first statistics."""
         first = {} if self._first is None else vars(self._first)
-        return {"rng": self._rng.bit_generator.state, "start_ratio": self._start_ratio, **first}
+        return {"rng": self._rng.bit_generator.state, "start_ratio": self._start_ratio, "offset": self._offset, **first}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self._rng.bit_generator.state = state["rng"]
-        self._start_ratio = state["start_ratio"]
+        self._start_ratio, self._offset = state["start_ratio"], state["offset"]
         self._first = WeightStatistics(**{f.name: state[f.name] for f in fields(WeightStatistics)})
 
     def _read(self, weights: Mapping[str, NDArray[Any]]) -> WeightStatistics:
@@ -119,23 +129,23 @@ class DnsCp:
         return self._budget.fill_groups(self._rule.rounded(mask, self._units), standardised(statistics))
 
     def _turning_points(self, statistics: WeightStatistics, mask: Mask) -> Vector:
-        points = self._rule.turning_points(statistics, mask)
+        points = self._rule.turning_points(statistics, mask) + self._offset
         return points if self._recovers else np.where(mask, points, points - _NEVER)
 
-    def _shift(self, statistics: WeightStatistics, state: StepState) -> float:
-        """The s at which the rule would leave exactly the ramp's ratio pruned, if all groups followed it."""
+    def _followed(self, statistics: WeightStatistics, state: StepState) -> Mask:
+        """The mask that the rule wants if all groups follow it.
+
+        A controller's shift lies between the turning points of the units that go and of those that stay, so the order
+        of the points says all.
+        """
+        if not self._rule.controlled:
+            return self._rule.update(state.mask, statistics)
+        turning = self._turning_points(statistics, state.mask)
+        if self._at_once:
+            return self._budget.final_mask(turning)
         progress = ramp(state.step / (RAMP_SHARE * state.num_steps))
         ratio = self._start_ratio + (self._budget.target - self._start_ratio) * progress
-        turning = self._turning_points(statistics, state.mask)
-        stays = self._budget.without_least(turning, ratio)
-        if stays.all():
-            return float(turning.min()) - 1.0
-        if not stays.any():
-            return float(turning.max()) + 1.0
-        # A group's last unit stays whatever its turning point, so the sets may overlap; the median cut is theirs.
-        off = np.sort(turning)[: np.count_nonzero(~stays)]
-        on = np.sort(turning)[np.count_nonzero(~stays) :]
-        return float((off[-1] + on[0]) / 2)
+        return self._budget.without_least(turning, ratio)
 
 
 class _MeanWeight:
@@ -161,7 +171,10 @@ def one_shot(units: Units, budget: Budget, weights: Mapping[str, NDArray[Any]]) 
 
 @method("dnscp")
 def dnscp(settings: MethodSettings) -> Method:
-    """Dynamic by default; "iterative" switches recovery off, "one-shot" cuts once by the same statistic."""
+    """Dynamic at the target by default.
+
+    "one-shot" keeps to the same first mask; "iterative" goes to the target step by step without recovery.
+    """
     if settings.schedule == "one-shot":
         return ranked(settings, _MeanWeight(settings.units))
     return DnsCp(
@@ -172,4 +185,5 @@ def dnscp(settings: MethodSettings) -> Method:
         gamma=settings.gamma,
         power=settings.power,
         recovers=settings.schedule is None,
+        at_once=settings.schedule is None,
     )

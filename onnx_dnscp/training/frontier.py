@@ -43,7 +43,13 @@ class Frontier:
 
 
 def find_frontier(
-    model: onnx.ModelProto, graph: Graph, inputs: Collection[str], learned: Collection[str], known: Collection[str]
+    model: onnx.ModelProto,
+    graph: Graph,
+    inputs: Collection[str],
+    learned: Collection[str],
+    known: Collection[str],
+    *,
+    squashed: bool = False,
 ) -> Frontier:
     """Walk from the outputs back to the first tensors that gradients reach.
 
@@ -53,6 +59,7 @@ def find_frontier(
         inputs: Graph inputs that hold data.
         learned: Those that learn.
         known: Tensors that the original has too, so that a teacher can be asked for them.
+        squashed: Whether to look at outputs as they are, and not behind a final squashing.
     """
     reach = _Reach(model, inputs, learned)
     taps: dict[str, tuple[str, ...]] = {}
@@ -63,7 +70,8 @@ def find_frontier(
         pending, seen = [output], {output}
         while pending:
             name = pending.pop()
-            tap = next((n for n in (behind_squashing(graph, name), name) if n in reach.carrying and n in known), None)
+            places = (name,) if squashed else (behind_squashing(graph, name), name)
+            tap = next((n for n in places if n in reach.carrying and n in known), None)
             if tap is not None:
                 found[tap] = None
                 continue

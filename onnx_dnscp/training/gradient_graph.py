@@ -1,12 +1,13 @@
 """The gradient graph of a training view: forward and backward pass, plain ONNX.
 
-ONNX Runtime builds it in a child process (`gradient_worker.py`), which a foreign model may crash without harm.
+ONNX Runtime builds and tries it in a child process (`gradient_worker.py`), which a foreign model may crash.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 from threading import Lock, Timer
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
@@ -25,15 +27,22 @@ from onnx_dnscp.training.gradient_worker import read_frame, write_frame
 from onnx_dnscp.training.passes.names import name_nodes
 from onnx_dnscp.training.passes.relu_grad import replace_relu_grad
 from onnx_dnscp.training.passes.straight_through import pass_gradients_through_masks
+from onnx_dnscp.training.rewrites.apply import rewrite
 from onnx_dnscp.training.view import LOSS, TrainingView
+
+logger = logging.getLogger("onnx_dnscp")
 
 TIME_LIMIT = 900.0  # seconds; a network of 10,000 nodes takes half a minute and one trial step
 
 
-def build_gradient_graph(view: TrainingView) -> onnx.ModelProto:
-    """The forward and backward graph of a view, with gradients passed straight through its masks.
+def build_gradient_graph(view: TrainingView, *, rewrites: bool = False) -> onnx.ModelProto:
+    """The forward and backward graph of a view, with gradients passed straight through its masks, run once on zeros.
 
     Outputs are the loss, `<name>_grad` for each trainable tensor that the loss depends on, and the view's own.
+
+    Args:
+        view: With its loss attached; not modified.
+        rewrites: Whether the graph is rewritten for speed, unless the runtime cannot run what comes out.
 
     Raises:
         RequestError: ONNX Runtime has no gradient for some operator, or crashes on the model.
@@ -52,6 +61,17 @@ def build_gradient_graph(view: TrainingView) -> onnx.ModelProto:
     pass_gradients_through_masks(built, set(view.masks))
     replace_relu_grad(built)
     name_nodes(built)
+    if rewrites:
+        faster = onnx.ModelProto()
+        faster.CopyFrom(built)
+        rewrite(faster)
+        try:
+            _WORKER.run(faster.SerializeToString())
+        except RequestError as error:
+            logger.warning("training runs without rewrites for speed, because of them: %s", error)
+        else:
+            return faster
+    _WORKER.run(built.SerializeToString())
     return built
 
 
@@ -73,7 +93,14 @@ class _Worker:
         Raises:
             RequestError: The child reports an error, crashes or takes longer than `TIME_LIMIT`.
         """
-        request = {"path": list(map(str, sys.path)), "trainable": list(trainable), "loss": LOSS}
+        return self._ask(forward, trainable=list(trainable), loss=LOSS)
+
+    def run(self, gradient_graph: bytes) -> None:
+        """Load and run a gradient graph, which raises the same errors."""
+        self._ask(gradient_graph)
+
+    def _ask(self, model: bytes, **request: Any) -> bytes:
+        request["path"] = list(map(str, sys.path))
         with self._lock:
             process = self._running()
             requests, answers = process.stdin, process.stdout
@@ -84,7 +111,7 @@ class _Worker:
             timer.start()
             try:
                 write_frame(requests, json.dumps(request).encode())
-                write_frame(requests, forward)
+                write_frame(requests, model)
                 error = json.loads(read_frame(answers))["error"]
                 built = read_frame(answers)
             except (OSError, EOFError):

@@ -1,10 +1,11 @@
-"""The child process that builds gradients: run as a script, it serves one request after the other on its pipes.
+"""The child process that builds and tries gradients: run as a script, it serves the requests on its pipes in turn.
 
-The runtime's builder can crash on a foreign model, which takes the whole process along, so it gets one of its own.
-Nothing but the runtime is imported at first, which keeps the start short.
+The runtime's builder can crash on a foreign model, and so can the graph that it builds, which takes the whole process
+along. So it gets one of its own. Nothing but the runtime is imported at first, which keeps the start short.
 
-A request is two frames (8 bytes of length, then the payload): JSON with `path` (where to import from), `trainable` and
-`loss`, then the forward graph. The answer is JSON, where `error` is null or a text, and then the gradient graph.
+A request is two frames (8 bytes of length, then the payload): JSON with `path` (where to import from), then a model.
+With `trainable` and `loss`, it is a forward graph that gradients are wanted of; without, it is a gradient graph to try.
+The answer is JSON, where `error` is null or a text, and then the gradient graph, or nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def _read_all(stream: IO[bytes], length: int) -> bytes:
 
 
 def _build(forward: bytes, trainable: Collection[str], loss: str) -> bytes:
-    """The gradient graph, which was also loaded into a session and run once: either can crash, too."""
+    """The serialized gradient graph."""
     from onnxruntime.capi import _pybind_state as native
 
     options = native.SessionOptions()
@@ -64,7 +65,6 @@ def _build(forward: bytes, trainable: Collection[str], loss: str) -> bytes:
     built: bytes = builder.get_model()
     if b"Split" in built:
         built = _with_whole_splits(built)
-    _try(built)
     return built
 
 
@@ -81,7 +81,7 @@ def _with_whole_splits(gradient_graph: bytes) -> bytes:
 
 
 def _try(model: bytes) -> None:
-    """Load a model and run it on zeros, which may end in an error (they are no real inputs) but not in a crash.
+    """Load a gradient graph and run it on zeros, which may end in an error (they are no real inputs), not in a crash.
 
     Raises:
         RuntimeError: The model cannot be loaded.
@@ -103,10 +103,13 @@ def _try(model: bytes) -> None:
         return
 
 
-def _answer(request: dict[str, Any], forward: bytes) -> tuple[str | None, bytes]:
+def _answer(request: dict[str, Any], model: bytes) -> tuple[str | None, bytes]:
     sys.path[:] = request["path"]
     try:
-        return None, _build(forward, request["trainable"], request["loss"])
+        if "trainable" in request:
+            return None, _build(model, request["trainable"], request["loss"])
+        _try(model)
+        return None, b""
     except Exception as error:  # the bindings raise RuntimeError and their own classes
         return str(error) or type(error).__name__, b""
 
@@ -121,10 +124,10 @@ def main() -> None:
     os.dup2(2, 1)  # whatever the runtime prints must not end up among the answers
     while True:
         try:
-            request, forward = json.loads(read_frame(requests)), read_frame(requests)
+            request, model = json.loads(read_frame(requests)), read_frame(requests)
         except EOFError:
             return
-        error, built = _answer(request, forward)
+        error, built = _answer(request, model)
         write_frame(answers, json.dumps({"error": error}).encode())
         write_frame(answers, built)
 

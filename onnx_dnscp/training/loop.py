@@ -44,6 +44,7 @@ class Progress:
         seconds_left: Of this phase, from the speed so far.
         learning_rate: Of the last step.
         gradient_norm: Of the last step, before clipping.
+        accuracy: Of the network as it is, where it was measured after this step.
     """
 
     phase: str
@@ -55,6 +56,7 @@ class Progress:
     seconds_left: float
     learning_rate: float
     gradient_norm: float
+    accuracy: float | None = None
 
 
 Listener = Callable[[Progress], None]  # hears about every step
@@ -98,6 +100,11 @@ class Phase:
         return state
 
 
+def moving_steps(num_steps: int) -> int:
+    """After how many of a dynamic phase's steps the masks are frozen."""
+    return max(1, round(num_steps * (1 - SETTLED_SHARE)))
+
+
 def train_with_masks(
     phase: Phase,
     state: PhaseState,
@@ -115,11 +122,11 @@ def train_with_masks(
     Raises:
         DivergenceError: The loss or a gradient is no longer finite.
     """
-    moving = max(1, round(phase.schedule.num_steps * (1 - SETTLED_SHARE)))
+    moving = moving_steps(phase.schedule.num_steps)
     # Consumers whose weights do not learn (quantised or half-precision ones) are judged by what the file stores.
     weights = ChainMap(phase.engine.weights, dict(units.graph.stored))
     if state.mask is None:
-        mask = method.begin(weights, moving)
+        mask = method.begin(units.graph.stored, moving)  # the weights may be repaired already, for this very mask
         history.record(0, np.ones_like(mask), mask, units)
         state.mask, state.method = mask, method.state()
     else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,11 @@ from onnx import TensorProto, helper
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.runtime import Session
 from onnx_dnscp.training.differentiable import jumps
+from onnx_dnscp.training.directions import Arrays, Direction, along_gradients, evened, norm, size
 from onnx_dnscp.training.engines.base import Engine
 from onnx_dnscp.training.view import LOSS, MASK_INPUT, TrainingView
 
 logger = logging.getLogger("onnx_dnscp")
-
-Arrays = Mapping[str, NDArray[Any]]
 
 # At the first step size that is good enough, right gradients agree to 0.01 mostly and to 0.09 in the worst of 56
 # directions on seven networks (kinks of Relu); the runtime's known wrong ones are caught, see tests/test_guards.py.
@@ -43,14 +42,14 @@ _STEPS = (1.0, 1 / 4, 1 / 16, 4.0)  # times the first step size
 _LARGEST_STEP = 5e-3  # times each weight tensor's own size
 _PROBES = (5e-6, 1e-5)  # so near the loss is straight, and how far it is from that is noise
 _EARLY = 3  # one in so many tensors, the first ones: whatever is wrong behind them shows in their gradients
+_SUSPICIOUS = 0.03  # right gradients mostly agree to 0.01, and one wrong tensor among many may be off by no more
 _SILENCE = 5  # times as strict with tensors whose gradient is 0, in which only rounding can be seen
-_SIZE_OF_ZEROS = 1e-2  # stands for the size of a tensor of zeros
 
 
 def check_gradients(view: TrainingView, engine: Engine, feeds: Arrays, *, seed: int = 0) -> None:
     """Make sure that the engine's gradients are those of the view's loss; weights stay bit for bit as they were.
 
-    Costs one step of the engine and about thirteen forward passes of one shard.
+    Costs one step of the engine and about thirteen forward passes of one shard, some more where something looks wrong.
 
     Args:
         view: With its loss attached, for one shard.
@@ -104,8 +103,12 @@ class _Comparison:
     scale: float
 
     @property
+    def difference(self) -> float:
+        return abs(self.computed - self.measured)
+
+    @property
     def error(self) -> float:
-        return abs(self.computed - self.measured) / max(self.scale, abs(self.measured))
+        return self.difference / max(self.scale, abs(self.measured))
 
     @property
     def agrees(self) -> bool:
@@ -136,35 +139,30 @@ def _compare(
 ) -> Iterator[_Comparison]:
     """The loss itself and its derivative along some directions, as far as forward passes can tell.
 
-    Along the gradient most can be seen, but nothing that it lacks; so there are random directions, too.
+    Along the gradients most can be seen, but nothing that they lack; so there are random directions, too.
     """
     base = forward(start)
     if not (math.isfinite(base) and math.isfinite(loss)):
         return
     yield _Comparison("loss", loss, base, abs(base))
-    # Over random directions the derivative has this deviation; along the gradient it is larger.
-    usual = {name: _norm(gradient) * _size(start[name]) for name, gradient in gradients.items()}
-    overall = math.hypot(*usual.values())
+    pulls = {name: norm(gradient) * size(start[name]) for name, gradient in gradients.items()}
+    overall = math.hypot(*pulls.values())
     if not math.isfinite(overall):
         yield _Comparison(_DERIVATIVE, overall, 0.0, 1.0)
         return
-    uphill = _uphill(start, gradients)
-    anyhow = {name: _size(w) * rng.standard_normal(w.shape, np.float32) for name, w in start.items()}
+    loud = [name for name in start if pulls.get(name, 0.0) > 0]
+    silent = [name for name in start if name not in loud]
+    anyhow = {name: size(w) * rng.standard_normal(w.shape, np.float32) for name, w in start.items()}
     bends = [sum(forward(_moved(start, anyhow, sign * step)) for sign in (1, -1)) - 2 * base for step in _PROBES]
     noise = max(map(abs, bends)) + 4 * float(np.finfo(np.float32).eps) * abs(base)
     ruler = _Ruler(forward, start, base, noise, gradients)
-    early = list(start)[: -(-len(start) // _EARLY)]
-    silent = [name for name in start if name not in gradients or not gradients[name].any()]
-    within = math.hypot(*(usual.get(name, 0.0) for name in early))
-    for names, scale, directions in (
-        (list(start), overall, (uphill, anyhow)),
-        (early, within, (uphill, anyhow)),
-        (silent, overall / _SILENCE, (anyhow,)),
-    ):
-        for direction in directions if names else ():
-            comparison = ruler.along({name: direction[name] for name in names}, scale)
-            if comparison is not None:
-                yield comparison
+    uphill = along_gradients(start, gradients, loud, rng)
+    random = evened({name: anyhow[name] for name in loud}, pulls)
+    early = loud[: -(-len(loud) // _EARLY)]
+    share = overall / _SILENCE / math.sqrt(len(silent) or 1)
+    unmoved = Direction({name: anyhow[name] for name in silent}, dict.fromkeys(silent, share))
+    for direction in (*uphill.halves(), random, random.only(early), unmoved):
+        yield from _narrowed(ruler, direction)
 
 
 @dataclass(frozen=True)
@@ -177,20 +175,21 @@ class _Ruler:
     noise: float
     gradients: Arrays
 
-    def along(self, direction: Arrays, scale: float) -> _Comparison | None:
+    def along(self, direction: Direction) -> _Comparison | None:
         """The derivative along one direction: at a step size where both agree, or else where two step sizes agree.
 
         None if neither is found: noise hides the small steps, and curvature or kinks bend the large ones. Differences
-        are judged relative to `scale`, or the derivative where that is larger.
+        are judged relative to the direction's scale, or the derivative where that is larger.
         """
-        scale = max(scale, abs(self._slope(direction)))
+        moves = direction.moves
+        scale = max(direction.scale, abs(self._slope(moves)))
         first = min(_LARGEST_STEP, _CHANGE * abs(self.base) / scale) if scale > 0 else _LARGEST_STEP
         found: list[_Comparison] = []
         for step in (factor * first for factor in _STEPS):
-            ahead, behind = (_moved(self.start, direction, sign * step) for sign in (1, -1))
+            ahead, behind = (_moved(self.start, moves, sign * step) for sign in (1, -1))
             measured = (self.forward(ahead) - self.forward(behind)) / (2 * step)
             # Weights are rounded, so they moved a little differently from what was asked.
-            computed = self._slope({name: ahead[name] - behind[name] for name in direction}) / (2 * step)
+            computed = self._slope({name: ahead[name] - behind[name] for name in moves}) / (2 * step)
             comparison = _Comparison(_DERIVATIVE, computed, measured, max(scale, abs(computed)))
             if not math.isfinite(measured) or self.noise / step > TOLERANCE * max(comparison.scale, abs(measured)):
                 continue
@@ -205,18 +204,18 @@ class _Ruler:
         return sum(float(np.vdot(known[name], move)) for name, move in moves.items() if name in known)
 
 
-def _uphill(start: Arrays, gradients: Arrays) -> dict[str, NDArray[Any]]:
-    """Along the gradient, each tensor relative to its size, and none contributing more than the median tensor."""
-    lengths = {name: _size(start[name]) * math.sqrt(start[name].size) for name in start}
-    pulls = {name: lengths[name] * _norm(gradient) for name, gradient in gradients.items()}
-    median = float(np.median([pull for pull in pulls.values() if pull > 0] or [0]))
-    direction = {name: np.zeros_like(value) for name, value in start.items()}
-    for name, pull in pulls.items():
-        if pull > 0:
-            direction[name] = gradients[name] * np.float32(
-                lengths[name] / _norm(gradients[name]) * min(1, median / pull)
-            )
-    return direction
+def _narrowed(ruler: _Ruler, direction: Direction) -> Iterator[_Comparison]:
+    """The derivative along a direction and, while it looks suspicious, along the half of it that is off by more.
+
+    One wrong tensor is off by little among many and by all of it alone; rounding and kinks do not gather like that.
+    """
+    comparison = ruler.along(direction) if direction.moves else None
+    while comparison is not None:
+        yield comparison
+        if not comparison.agrees or comparison.error < _SUSPICIOUS or len(direction.moves) == 1:
+            return
+        halves = [(half, ruler.along(half)) for half in direction.halves()]
+        direction, comparison = max(halves, key=lambda pair: -1.0 if pair[1] is None else pair[1].difference)
 
 
 def _moved(start: Arrays, direction: Arrays, step: float) -> dict[str, NDArray[Any]]:
@@ -227,16 +226,6 @@ def _moved(start: Arrays, direction: Arrays, step: float) -> dict[str, NDArray[A
 def _shaken(weight: NDArray[Any], amount: float, rng: np.random.Generator) -> NDArray[Any]:
     shaken = np.asarray(weight * (1 + np.float32(amount) * rng.standard_normal(weight.shape, np.float32)))
     return shaken
-
-
-def _norm(values: NDArray[Any]) -> float:
-    with np.errstate(over="ignore"):  # a wrong gradient may hold anything
-        return float(np.linalg.norm(values))
-
-
-def _size(weight: NDArray[Any]) -> float:
-    """Root mean square."""
-    return _norm(weight) / math.sqrt(weight.size) or _SIZE_OF_ZEROS
 
 
 def _equal_shards(view: TrainingView, feeds: Arrays) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import onnx
 
+from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.errors import DataError, RequestError
 from onnx_dnscp.evaluation import batch_limit
 from onnx_dnscp.graph import Graph
 from onnx_dnscp.masks.method import Method
-from onnx_dnscp.options import DEFAULT_LEARNING_RATES, PruneOptions
+from onnx_dnscp.options import DEFAULT_LEARNING_RATES, LossName, PruneOptions
 from onnx_dnscp.training.checkpoint import PhaseName
 from onnx_dnscp.training.engines.base import EngineFactory
 from onnx_dnscp.training.engines.ort import OrtEngine
@@ -22,6 +23,9 @@ from onnx_dnscp.training.losses.base import Loss
 from onnx_dnscp.training.losses.binary_cross_entropy import BinaryCrossEntropy
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
+from onnx_dnscp.training.losses.regression import Regression
+from onnx_dnscp.training.losses.teacher import CachedTeacher, LiveTeacher, Teacher
+from onnx_dnscp.training.losses.weighted import WeightedSum
 from onnx_dnscp.training.optimizers import make_optimizer
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode
 from onnx_dnscp.training.passes.float32 import as_float32
@@ -33,6 +37,8 @@ from onnx_dnscp.units import Removal, Units
 MIN_NORM_BATCH = 8  # below this, statistics of one batch are too noisy to normalise by
 
 MIN_SHARD = 32  # samples; smaller shards would make batch norm noisy, and their overhead eats the gain
+
+_REGRESSION = ("mse", "l1")  # outputs are compared as they are, and not before a final Softmax or Sigmoid
 
 ENGINES: dict[str, EngineFactory] = {"ort": OrtEngine}
 
@@ -66,8 +72,18 @@ class Trainer:
         """Make sure that the phases can be set up, before any long work.
 
         Raises:
-            RequestError: The warm-up is longer than a phase.
+            RequestError: The warm-up is longer than a phase, or the teacher has no answers that could be kept.
         """
+        if self.options.cache_teacher and not self.asks_teacher:
+            raise RequestError(
+                f"--cache-teacher is for self-distillation, and the loss is {self.loss_name()}; leave it out, or use "
+                "--loss distill."
+            )
+        if self.options.cache_teacher and not self.dataset.fixed:
+            raise RequestError(
+                "--cache-teacher keeps the original's answers to samples that stay the same, and these are drawn anew "
+                "every time they are read; leave it out."
+            )
         for epochs in (self.options.epochs, self.options.finetune_epochs):
             make_schedule(1.0, self.num_steps(epochs), self.options.warmup)
 
@@ -87,7 +103,8 @@ class Trainer:
         """
         shard_size = self.batch_size // self._shards
         shapes = self.dataset.input_shapes(shard_size)
-        view = build_view(model, shapes, units=units, batch_norm=self._batch_norm(shard_size))
+        squashed = self.loss_name() in _REGRESSION
+        view = build_view(model, shapes, units=units, batch_norm=self._batch_norm(shard_size), squashed=squashed)
         loss = self._loss(shard_size, removal)
         loss.attach(view)
         if method is not None:
@@ -137,6 +154,14 @@ class Trainer:
             notes=tuple(view.notes),
         )
 
+    @cached_property
+    def teacher(self) -> Teacher:
+        """What the original says, for both phases."""
+        o = self.options
+        if o.cache_teacher:
+            return CachedTeacher(self.original, self.dataset, self.batch_size, o.threads)
+        return LiveTeacher(self.original, o.threads)
+
     @property
     def _cores(self) -> int:
         return self.options.threads or os.cpu_count() or 1
@@ -145,22 +170,45 @@ class Trainer:
     def _shards(self) -> int:
         return num_shards(self.batch_size, self._cores)
 
-    def loss_name(self) -> str:
+    def loss_name(self) -> LossName:
         """Which loss "auto" means here."""
         if self.options.loss != "auto":
             return self.options.loss
         return "cross-entropy" if self.dataset.has_labels and self.scores else "distill"
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether the loss compares with what the original says."""
+        return self.loss_name() == "distill" or self.options.distill_weight > 0
+
     def _loss(self, shard_size: int, removal: Removal | None) -> Loss:
+        weight = self.options.distill_weight
+        if not self.asks_teacher:
+            return self._loss_by_truth(shard_size)
+        taught = Distillation(self.teacher, self._first(shard_size), removal)
         if self.loss_name() == "distill":
-            first = next(self.dataset.training_batches(shard_size, self.options.seed))
-            return Distillation(self.original, first, removal)
+            return taught
+        return WeightedSum([(1.0, self._loss_by_truth(shard_size)), (weight, taught)])
+
+    def _loss_by_truth(self, shard_size: int) -> Loss:
+        """The loss that needs labels or known values."""
+        name = self.loss_name()
+        if name == "mse" or name == "l1":
+            if not self.dataset.targets:
+                raise DataError(
+                    f"--loss {name} needs an array named like an output of the model "
+                    f"({', '.join(self.graph.outputs)}), and the data has none; use --loss distill."
+                )
+            return Regression(name, self._first(shard_size))
         if not self.dataset.has_labels:
             raise DataError("Cross-entropy needs labels, and the data has none; use --loss distill.")
         if self.scores is None:
             raise RequestError("Cross-entropy needs one output of shape (batch, classes); use --loss distill.")
-        kind = BinaryCrossEntropy if self.loss_name() == "bce" else CrossEntropy
+        kind = BinaryCrossEntropy if name == "bce" else CrossEntropy
         return kind((shard_size, self.scores[1]))
+
+    def _first(self, size: int) -> Batch:
+        return next(self.dataset.training_batches(size, self.options.seed))
 
     def _batch_norm(self, shard_size: int) -> BatchNormMode:
         if self.options.batch_norm != "auto":

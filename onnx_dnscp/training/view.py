@@ -91,6 +91,13 @@ class TrainingView:
         self.model.graph.node.append(helper.make_node(op_type, inputs, outputs, name=outputs[0], **attributes))
         return outputs[0]
 
+    def add_sum(self, terms: Sequence[str], output: str) -> str:
+        """Append nodes that add up scalars and return the name of the sum."""
+        total = terms[0]
+        for number, term in enumerate(terms[1:]):  # the runtime has no gradient of Sum
+            total = self.add_node("Add", [total, term], f"{output}/sum/{number}")
+        return self.add_node("Identity", [total], output)
+
 
 def build_view(
     model: onnx.ModelProto,
@@ -99,6 +106,7 @@ def build_view(
     units: Units | None = None,
     batch_norm: BatchNormMode = "train",
     learned: Sequence[str] | None = None,
+    squashed: bool = False,
 ) -> TrainingView:
     """Arrange a copy of `model` for training.
 
@@ -108,6 +116,7 @@ def build_view(
         units: If given, a mask vector of one value per unit multiplies their consumers' input channels.
         batch_norm: "train" normalises by the batch and updates running statistics; "frozen" keeps them.
         learned: Stored tensors that learn; by default the weights of convolutions and the like, see `LEARNED_OPERANDS`.
+        squashed: Whether losses look at outputs as they are, and not behind a final Softmax or Sigmoid.
 
     Raises:
         ModelError: The opset cannot be converted.
@@ -135,7 +144,8 @@ def build_view(
     _feed(copy, view.values.keys())
     decompose(copy, seen, view.trainable)
     separate_repeated_operands(copy, view.trainable)
-    stops = _end_at_frontier(view, graph, shapes, known={name for node in model.graph.node for name in node.output})
+    known = {name for node in model.graph.node for name in node.output}
+    stops = _end_at_frontier(view, graph, shapes, known, squashed=squashed)
     reading = {consumer.weight for consumer in units.consumers} if units is not None else set()
     if (reading or set(learned)).isdisjoint(view.trainable):
         raise RequestError(_why_nothing_learns(units, stops))
@@ -158,13 +168,15 @@ def _decide_branches(model: onnx.ModelProto) -> None:
         lift_constants(model)
 
 
-def _end_at_frontier(view: TrainingView, graph: Graph, inputs: Collection[str], known: Collection[str]) -> list[str]:
+def _end_at_frontier(
+    view: TrainingView, graph: Graph, inputs: Collection[str], known: Collection[str], *, squashed: bool
+) -> list[str]:
     """Choose the taps and cut off what lies behind them, with all that would learn or be counted there.
 
     Returns:
         What gradients cannot pass, as messages call it.
     """
-    frontier = find_frontier(view.model, graph, inputs, view.trainable, known)
+    frontier = find_frontier(view.model, graph, inputs, view.trainable, known, squashed=squashed)
     view.taps, view.notes = frontier.taps, frontier.notes()
     taps = {tap for group in frontier.taps.values() for tap in group}
     cut_behind(view.model, taps)

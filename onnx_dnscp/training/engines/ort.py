@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.runtime import can_train, first_line, installed_packages
 from onnx_dnscp.training.gradient_graph import build_gradient_graph
-from onnx_dnscp.training.rewrites.apply import rewrite
 from onnx_dnscp.training.view import LOSS, TrainingView
 
 _SILENT = 4
@@ -46,7 +45,7 @@ class OrtEngine:
                 f"environment runs {', '.join(installed_packages()) or 'ONNX Runtime'} without training. "
                 "Prune with --no-train, or use such a Python."
             )
-        gradient_graph = build_gradient_graph(view)
+        gradient_graph = build_gradient_graph(view, rewrites=rewrites)
         outputs = {output.name for output in gradient_graph.graph.output}
         self.trainable = tuple(name for name in view.trainable if f"{name}_grad" in outputs)
         if not self.trainable:
@@ -54,7 +53,7 @@ class OrtEngine:
         self.weights = {name: value.copy() for name, value in view.values.items()}
         self._statistics = {old: new for old, new in view.statistics.items() if new in outputs}
         self._wanted = [LOSS, *(f"{name}_grad" for name in self.trainable), *self._statistics.values()]
-        self._session = _fast_session(gradient_graph, threads) if rewrites else _session(gradient_graph, threads)
+        self._session = _session(gradient_graph, threads)
         self._lengths: dict[str, int] = {i.name: i.shape[0] if i.shape else 0 for i in self._session.get_inputs()}
         self._shards = shards
         self._pool = ThreadPoolExecutor(shards)
@@ -90,17 +89,6 @@ def _mean(shards: tuple[NDArray[Any], ...]) -> NDArray[Any]:
     if len(shards) > 1:
         total *= np.float32(1 / len(shards))
     return total
-
-
-def _fast_session(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
-    """A session for the rewritten graph, or for the graph as it is if the runtime does not take that."""
-    rewritten = onnx.ModelProto()
-    rewritten.CopyFrom(model)
-    rewrite(rewritten)
-    try:
-        return _session(rewritten, threads)
-    except Exception:  # the runtime's exception classes share no public base
-        return _session(model, threads)
 
 
 def _session(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:

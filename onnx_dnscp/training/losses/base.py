@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.training.view import TrainingView
+from onnx_dnscp.training.view import LOSS, TrainingView
 
 
 class Loss(Protocol):
@@ -15,8 +15,8 @@ class Loss(Protocol):
 
     name: str
 
-    def attach(self, view: TrainingView) -> None:
-        """Add nodes that compute the scalar tensor `LOSS` to the view, and inputs for its targets, in place."""
+    def attach(self, view: TrainingView, result: str = LOSS) -> None:
+        """Add nodes that compute the scalar tensor `result` to the view, and inputs for its targets, in place."""
 
     def feeds(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """Values of the inputs that `attach` declared."""

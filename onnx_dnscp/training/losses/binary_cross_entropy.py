@@ -30,7 +30,7 @@ class BinaryCrossEntropy:
     def __init__(self, logits_shape: tuple[int, int]) -> None:
         self._shape = logits_shape
 
-    def attach(self, view: TrainingView) -> None:
+    def attach(self, view: TrainingView, result: str = LOSS) -> None:
         """Add the formula; raises `RequestError` where gradients do not reach the classifier's scores."""
         logits = scores_of(view)
         view.add_input(TARGETS, TensorProto.FLOAT, self._shape)
@@ -43,7 +43,7 @@ class BinaryCrossEntropy:
         one = view.add_constant(f"{base}/one", np.array(1, dtype=np.float32))
         rest = view.add_node("Log", [view.add_node("Add", [power, one], f"{base}/sum")], f"{base}/rest")
         losses = view.add_node("Add", [linear, rest], f"{base}/losses")
-        view.add_node("ReduceMean", [losses], LOSS, keepdims=0)
+        view.add_node("ReduceMean", [losses], result, keepdims=0)
 
     def feeds(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """1 for the class that is a sample's label, 0 for the others."""

@@ -40,7 +40,7 @@ class CrossEntropy:
     def __init__(self, logits_shape: tuple[int, ...]) -> None:
         self._shape = logits_shape
 
-    def attach(self, view: TrainingView) -> None:
+    def attach(self, view: TrainingView, result: str = LOSS) -> None:
         """Add `SoftmaxCrossEntropyLoss`.
 
         Raises:
@@ -49,7 +49,7 @@ class CrossEntropy:
         logits = scores_of(view)
         view.add_input(LABELS, TensorProto.INT64, (self._shape[0], *self._shape[2:]))
         # The gradient reads the second output, which the runtime adds by itself only to some graphs.
-        view.add_node("SoftmaxCrossEntropyLoss", [logits, LABELS], [LOSS, LOG_PROBABILITIES], reduction="mean")
+        view.add_node("SoftmaxCrossEntropyLoss", [logits, LABELS], [result, LOG_PROBABILITIES], reduction="mean")
 
     def feeds(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The labels as int64."""

@@ -40,7 +40,7 @@ class Distillation:
         self._removal = removal
         self._taps: list[str] = []
 
-    def attach(self, view: TrainingView) -> None:
+    def attach(self, view: TrainingView, result: str = LOSS) -> None:
         """Add one difference per tapped tensor and their mean."""
         self._taps = list(dict.fromkeys(tap for taps in view.taps.values() for tap in taps))
         targets = {name: value for name, value in self._targets(self._first).items() if value.size}
@@ -57,10 +57,7 @@ class Distillation:
             variance = float(np.var(value, dtype=np.float64)) or 1.0
             weight = np.array(1.0 / (variance * len(targets)), dtype=np.float32)
             terms.append(view.add_node("Mul", [mean, view.add_constant(f"{base}/weight", weight)], f"{base}/term"))
-        total = terms[0]
-        for number, term in enumerate(terms[1:]):
-            total = view.add_node("Add", [total, term], f"dnscp//distil/total/{number}")
-        view.add_node("Identity", [total], LOSS)
+        view.add_sum(terms, result)
 
     def feeds(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The teacher's outputs for this batch."""

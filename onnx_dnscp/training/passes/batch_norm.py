@@ -50,9 +50,13 @@ def train_batch_norm(model: onnx.ModelProto, stored: Container[str]) -> dict[str
 def freeze_batch_norm(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Replace batch norms that do not train by `(x - mean) * (1 / sqrt(var + eps)) * scale + bias`.
 
-    Scale and bias can still learn.
+    Scale and bias can still learn. Exporters store equal tensors once, and put an Identity between one that learns and
+    a statistic that began with its values.
     """
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Identity" and node.input[0] in stored:
+            stored[node.output[0]] = stored[node.input[0]]
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if not _is_batch_norm(node) or _trains(node):

@@ -6,11 +6,13 @@ import onnx
 from onnx import helper
 
 from onnx_dnscp.training.passes.names import name_nodes
+from onnx_dnscp.training.rewrites.blocked_batch_norm import BlockedBatchNorm
 from onnx_dnscp.training.rewrites.blocked_convolution import block_forward, block_input_gradient
 from onnx_dnscp.training.rewrites.blocked_elementwise import block_elementwise
 from onnx_dnscp.training.rewrites.blocked_weight_gradient import block_weight_gradient
 from onnx_dnscp.training.rewrites.clip_gradient import replace_clip_gradient
 from onnx_dnscp.training.rewrites.depthwise import block_depthwise, block_depthwise_gradient
+from onnx_dnscp.training.rewrites.fusion import fuse_into_convolutions
 from onnx_dnscp.training.rewrites.input_gradient import split_input_gradient
 from onnx_dnscp.training.rewrites.kernels import channel_block
 from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, Pen, Rule, sweep
@@ -27,12 +29,14 @@ def rewrite(model: onnx.ModelProto, *, block: int | None = None) -> None:
     pen.apply(replace_clip_gradient(model))
     rules: list[Rule] = [split_input_gradient]
     if pen.block:
+        norm = BlockedBatchNorm(pen, model.graph.node)
         rules = [block_forward, block_depthwise, block_input_gradient, block_depthwise_gradient, *rules]
-        rules.append(block_elementwise)
+        rules += [norm.forward, norm.backward, block_elementwise]
     pen.apply(*rules)
     if pen.block:
         pen.apply(block_weight_gradient)
     sweep(model)
+    fuse_into_convolutions(model)
     name_nodes(model)
     if all(opset.domain != BLOCKED_DOMAIN for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(BLOCKED_DOMAIN, 1))

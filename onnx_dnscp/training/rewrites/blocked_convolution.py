@@ -14,6 +14,9 @@ from onnx_dnscp.training.rewrites.convolution import Convolution, is_convolution
 from onnx_dnscp.training.rewrites.input_gradient import keep_weight_gradient
 from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, Pen
 
+_MOST_STRIDE = 2  # of a convolution whose dx pays: all but one in stride^2 of the pixels that are read are zeros
+_MOST_WEIGHTS = 4  # for every element of the result
+
 
 def block_forward(pen: Pen, node: onnx.NodeProto) -> bool:
     """`Conv` with channels in whole blocks; an image of fewer channels than a block is read as it is."""
@@ -22,6 +25,12 @@ def block_forward(pen: Pen, node: onnx.NodeProto) -> bool:
         return False
     emit_blocked(pen, node, conv, node.input[0] if conv.x[1] < pen.block else pen.to_blocks(node.input[0]))
     return True
+
+
+def reads_blocks(pen: Pen, node: onnx.NodeProto) -> bool:
+    """Whether a node becomes a dense convolution that reads blocks."""
+    conv = Convolution.read(node, pen.shapes) if is_convolution(node) else None
+    return conv is not None and conv.x[1] % pen.block == 0 and _pays(conv, pen.block)
 
 
 def emit_blocked(pen: Pen, node: onnx.NodeProto, conv: Convolution, x: str) -> None:
@@ -42,17 +51,17 @@ def emit_blocked(pen: Pen, node: onnx.NodeProto, conv: Convolution, x: str) -> N
 
 
 def block_input_gradient(pen: Pen, node: onnx.NodeProto) -> bool:
-    """`ConvGrad` with stride 1 and channels in whole blocks: dx by a convolution on blocks, see `input_gradient`."""
+    """`ConvGrad` with channels in whole blocks: dx by a convolution on blocks, see `input_gradient`."""
     conv = Convolution.read(node, pen.shapes) if is_convolution_gradient(node) and node.output[0] else None
-    if conv is None or not _pays(conv, pen.block) or conv.x[1] % pen.block or conv.strides != (1, 1):
+    if conv is None or not _pays(conv, pen.block) or conv.x[1] % pen.block or max(conv.strides) > _MOST_STRIDE:
         return False
-    pads = conv.mirrored_pads(conv.y[2:])
+    pads = conv.mirrored_pads(conv.spread)
     if pads is None:
         return False
     gradient, _, weight = node.input
     dx = pen.emit(
         "Conv",
-        pen.to_blocks(gradient),
+        spread(pen, pen.to_blocks(gradient), conv),
         weights.mirrored_blocked(pen, weight, conv),
         domain=BLOCKED_DOMAIN,
         kernel_shape=conv.kernel,
@@ -64,11 +73,22 @@ def block_input_gradient(pen: Pen, node: onnx.NodeProto) -> bool:
     return True
 
 
+def spread(pen: Pen, blocks: str, conv: Convolution) -> str:
+    """Blocks of dy with `stride - 1` zeros behind every row and column, which undoes the stride."""
+    if conv.strides == (1, 1):
+        return blocks
+    (down, right), (height, width) = conv.strides, conv.y[2:]
+    rows = pen.reshape(blocks, [conv.y[0] * conv.y[1] // pen.block * height, 1, width, pen.block])
+    pads = pen.integers([0, 0, 0, 0, 0, down - 1, 0, (right - 1) * pen.block])
+    return pen.reshape(pen.emit("Pad", rows, pads), [*conv.y[:2], *conv.spread])
+
+
 def _pays(conv: Convolution, block: int) -> bool:
     """Whether a faster kernel makes up for the reordering.
 
-    Measured with AVX512: 1x1 kernels are as fast on plain tensors, and weights with more elements than the activations
-    take longer to reorder than what is gained.
+    Measured with AVX512: 1x1 kernels are as fast on plain tensors unless they skip pixels, and weights with many more
+    elements than the activations take longer to reorder than what is gained.
     """
-    dense = conv.group == 1 and conv.positions > 1 and conv.w[0] % block == 0
-    return dense and prod(conv.w) <= prod(conv.y)
+    dense = conv.group == 1 and conv.w[0] % block == 0
+    large = prod(conv.w) > _MOST_WEIGHTS * prod(conv.y)
+    return dense and not large and (conv.positions > 1 or conv.strides != (1, 1))

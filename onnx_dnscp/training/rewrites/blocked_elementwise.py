@@ -6,23 +6,28 @@ import onnx
 
 from onnx_dnscp.training.rewrites.pen import Pen
 
-_UNARY = frozenset({"Relu", "HardSigmoid"})
+_UNARY = frozenset({"Relu", "Clip", "HardSigmoid", "Identity"})  # more operands than the first are numbers
 _EQUAL_SHAPES = frozenset({"Add", "Mul", "Sum"})
+
+
+def is_elementwise(node: onnx.NodeProto) -> bool:
+    """Whether a node may work on blocks as it works on plain tensors."""
+    return node.op_type in _UNARY | _EQUAL_SHAPES and not node.domain
 
 
 def block_elementwise(pen: Pen, node: onnx.NodeProto) -> bool:
     """An elementwise operator works on blocks where all operands are there in blocks, one of them at first hand."""
-    if node.op_type not in _UNARY | _EQUAL_SHAPES or node.domain:
+    if not is_elementwise(node):
         return False
-    operands = [pen.blocked.get(name, "") for name in node.input]
-    shapes = {pen.shapes.get(name, ()) for name in node.input}
+    tensors = node.input[:1] if node.op_type in _UNARY else node.input
+    operands = [pen.blocked.get(name, "") for name in tensors]
+    shapes = {pen.shapes.get(name, ()) for name in tensors}
     if not all(operands) or len(shapes) != 1 or () in shapes:
         return False
-    at_first_hand = any(name in pen.made_in_blocks for name in node.input)
+    at_first_hand = any(name in pen.made_in_blocks for name in tensors)
     moved = onnx.NodeProto()
     moved.CopyFrom(node)
-    del moved.input[:]
-    moved.input.extend(operands)
+    moved.input[: len(operands)] = operands
     moved.output[0] = f"{node.output[0]}//blocks"
     pen.add(moved)
     if at_first_hand:

@@ -81,6 +81,11 @@ class Convolution:
         """Whether every channel has its own kernel and stays alone."""
         return self.group > 1 and self.group == self.x[1] == self.w[0]
 
+    @property
+    def spread(self) -> tuple[int, ...]:
+        """Height and width of y with `stride - 1` zeros behind every row and column."""
+        return tuple(size * stride for size, stride in zip(self.y[2:], self.strides, strict=True))
+
     def mirrored_pads(self, space: tuple[int, ...]) -> list[int] | None:
         """Pads with which the flipped kernel leads from the gradient of y, spread out to `space`, to that of x.
 

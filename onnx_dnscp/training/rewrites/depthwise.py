@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx
 
 from onnx_dnscp.training.rewrites import weights
-from onnx_dnscp.training.rewrites.blocked_convolution import emit_blocked
+from onnx_dnscp.training.rewrites.blocked_convolution import emit_blocked, spread
 from onnx_dnscp.training.rewrites.convolution import Convolution, is_convolution, is_convolution_gradient
 from onnx_dnscp.training.rewrites.input_gradient import write_bias_gradient
 from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, Pen
@@ -29,15 +29,14 @@ def block_depthwise_gradient(pen: Pen, node: onnx.NodeProto) -> bool:
     conv = Convolution.read(node, pen.shapes) if is_convolution_gradient(node) else None
     if conv is None or not conv.depthwise or conv.x[1] % pen.block:
         return False
-    space = tuple(size * stride for size, stride in zip(conv.y[2:], conv.strides, strict=True))
-    pads, ends = conv.mirrored_pads(space), _weight_ends(conv)
+    pads, ends = conv.mirrored_pads(conv.spread), _weight_ends(conv)
     if pads is None or min(ends) < 0:
         return False
     gradient, x, weight = node.input
     if node.output[0]:
         dx = pen.emit(
             "Conv",
-            _spread(pen, pen.to_blocks(gradient), conv),
+            spread(pen, pen.to_blocks(gradient), conv),
             weights.mirrored_blocked(pen, weight, conv),
             domain=BLOCKED_DOMAIN,
             group=conv.group,
@@ -50,16 +49,6 @@ def block_depthwise_gradient(pen: Pen, node: onnx.NodeProto) -> bool:
         _weight_gradient(pen, pen.to_blocks(gradient), pen.to_blocks(x), conv, ends, node.output[1])
     write_bias_gradient(pen, node)
     return True
-
-
-def _spread(pen: Pen, blocks: str, conv: Convolution) -> str:
-    """Blocks of dy with `stride - 1` zeros behind every row and column, which undoes the stride."""
-    if conv.strides == (1, 1):
-        return blocks
-    (down, right), (height, width) = conv.strides, conv.y[2:]
-    rows = pen.reshape(blocks, [conv.y[0] * conv.y[1] // pen.block * height, 1, width, pen.block])
-    pads = pen.integers([0, 0, 0, 0, 0, down - 1, 0, (right - 1) * pen.block])
-    return pen.reshape(pen.emit("Pad", rows, pads), [*conv.y[:2], height * down, width * right])
 
 
 def _weight_ends(conv: Convolution) -> list[int]:

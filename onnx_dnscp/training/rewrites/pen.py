@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnx_dnscp.training.rewrites.shapes import Shape, known_shapes
@@ -33,7 +34,7 @@ class Pen:
         self._graph = model.graph
         self._nodes: list[onnx.NodeProto] = []
         self._count = 0
-        self._integers: dict[tuple[int, ...], str] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def emit(
         self,
@@ -55,13 +56,21 @@ class Pen:
         """Write a node that is made already."""
         self._nodes.append(node)
 
+    def constant(self, values: NDArray[Any]) -> str:
+        """A stored tensor; equal ones are stored once."""
+        key = (values.dtype.str, values.shape, values.tobytes())
+        if key not in self._constants:
+            name = self._constants[key] = self._fresh()
+            self._graph.initializer.append(numpy_helper.from_array(values, name))
+        return self._constants[key]
+
     def integers(self, values: Sequence[int]) -> str:
-        """A constant of int64; equal ones are stored once."""
-        key = tuple(values)
-        if key not in self._integers:
-            name = self._integers[key] = self._fresh()
-            self._graph.initializer.append(numpy_helper.from_array(np.array(key, dtype=np.int64), name))
-        return self._integers[key]
+        """A constant vector of int64."""
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def number(self, value: float) -> str:
+        """A constant float32 without axes."""
+        return self.constant(np.array(value, dtype=np.float32))
 
     def reshape(self, x: str, shape: Sequence[int], *, output: str = "") -> str:
         """Write a Reshape, which costs nothing."""

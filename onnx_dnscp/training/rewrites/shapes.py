@@ -8,7 +8,7 @@ from onnx_dnscp.training.rewrites.convolution import Convolution, is_convolution
 
 Shape = tuple[int, ...]
 
-_ALIKE = frozenset({"BatchNormInternal", "Relu", "Clip", "HardSigmoid", "Add", "Sum", "Mul"})
+_ALIKE = frozenset({"BatchNormInternal", "Relu", "Clip", "HardSigmoid", "Identity", "Add", "Sum", "Mul"})
 
 
 def known_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
