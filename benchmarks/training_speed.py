@@ -1,8 +1,10 @@
-"""Training speed: beside PyTorch on the same processor, with and without the rewrites, what masks and teachers cost.
+"""What training costs: speed beside PyTorch, rewrites, masks, teachers, what pruning saves, memory.
 
     python benchmarks/training_speed.py compare
     python benchmarks/training_speed.py masks
     python benchmarks/training_speed.py teacher
+    python benchmarks/training_speed.py pruned
+    python benchmarks/training_speed.py memory
 
 Both sides of every comparison take turns, step by step, and medians are compared, so that a busy machine slows both
 alike.
@@ -13,12 +15,17 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+import onnx
 import torch
+from isolated import in_process
 from numpy.typing import NDArray
 from torch import nn
 from training_networks import CLASSES, SETTINGS, Setting, export, make, samples
@@ -29,8 +36,10 @@ from onnx_dnscp.data.npz import ArraySamples
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.budget import Budget, Mask
-from onnx_dnscp.masks.dnscp import DnsCp
+from onnx_dnscp.masks.dnscp import DnsCp, one_shot
 from onnx_dnscp.masks.method import StepState
+from onnx_dnscp.surgery.apply import apply_cuts
+from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
@@ -43,6 +52,8 @@ from onnx_dnscp.units import Units
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
 RATIO = 0.5
 NUM_STEPS = 10_000  # of the run that mask decisions are taken from the middle of
+ALIGNS = (1, 8, 16)
+MEMORY_SECONDS = 300.0  # for one process
 COMPARED = [name for name, setting in SETTINGS.items() if setting.compared]
 
 Step = Callable[[], None]
@@ -66,8 +77,16 @@ def torch_step(setting: Setting, memory_format: torch.memory_format) -> Step:
 class OurStep:
     """One step of the engine and the optimiser, with masks and their decisions if `masked`."""
 
-    def __init__(self, setting: Setting, threads: int, *, rewrites: bool = True, masked: bool = False) -> None:
-        model = export(make(setting), setting)
+    def __init__(
+        self,
+        setting: Setting,
+        threads: int,
+        *,
+        model: onnx.ModelProto | None = None,
+        rewrites: bool = True,
+        masked: bool = False,
+    ) -> None:
+        model = export(make(setting), setting) if model is None else model
         images, labels = samples(setting)
         size = setting.batch // threads
         units = discover_units(graph := read_graph(model), trace(graph)) if masked else None
@@ -222,6 +241,65 @@ def teacher_command(names: str, threads: int, rounds: int) -> None:
             f"| {100 * (1 - walls[1] / walls[0]):.1f} % | {100 * (1 - cpus[1] / cpus[0]):.1f} % |",
             flush=True,
         )
+
+
+@main.command("pruned")
+@click.option("--networks", "names", default="resnet20,vgg,bottleneck", show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--rounds", default=11, show_default=True)
+def pruned_command(names: str, threads: int, rounds: int) -> None:
+    """How much faster a network fine-tunes with half of its MACs, by what kept counts are multiples of."""
+    print("| network | multiple of | MACs left | step ms | share of the original's time | of its CPU time |")
+    print("|---|---|---|---|---|---|")
+    for name in names.split(","):
+        setting = SETTINGS[name]
+        whole = export(make(setting), setting)
+        pruned = [_half(whole, align) for align in ALIGNS]
+        steps = [OurStep(setting, threads, model=model) for model in (whole, *(model for model, _ in pruned))]
+        (original, *walls), (original_cpu, *cpus) = _take_turns(steps, rounds)
+        for align, (_, left), wall, cpu in zip(ALIGNS, pruned, walls, cpus, strict=True):
+            print(
+                f"| {name} | {align} | {left:.2f} | {1000 * wall:.1f} | {wall / original:.2f} "
+                f"| {cpu / original_cpu:.2f} |",
+                flush=True,
+            )
+
+
+def _half(model: onnx.ModelProto, align: int) -> tuple[onnx.ModelProto, float]:
+    """The model without half of its MACs, and the share of them that is left."""
+    graph = read_graph(model)
+    units = discover_units(graph, trace(graph))
+    budget = Budget(units, "macs", RATIO, align=align)
+    mask = one_shot(units, budget, graph.stored)
+    return apply_cuts(model, units, plan_cuts(units, ~mask)), 1 - budget.ratio(mask)
+
+
+@main.command("memory")
+@click.option("--networks", "names", default="resnet20,vgg,mobilenetv2", show_default=True)
+@click.option("--threads", default=2, show_default=True)
+def memory_command(names: str, threads: int) -> None:
+    """What steps add to a process at their peak, by batch size; reads Linux's /proc."""
+    print("| network | batch | MiB |")
+    print("|---|---|---|")
+    for name in names.split(","):
+        for factor in (1, 2, 4):
+            setting = replace(SETTINGS[name], batch=SETTINGS[name].batch * factor // 2)
+            added = in_process(_send_peak, (setting, threads), MEMORY_SECONDS)
+            print(f"| {name} | {setting.batch} | {added['mebibytes']:.0f} |", flush=True)
+
+
+def _send_peak(answer: Connection, setting: Setting, threads: int) -> None:
+    """Send what three steps add; what a process of its own runs."""
+    step = OurStep(setting, threads)
+    before = _mebibytes("VmRSS")
+    for _ in range(3):
+        step()
+    answer.send({"mebibytes": _mebibytes("VmHWM") - before})
+
+
+def _mebibytes(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(dict(line.split(":", 1) for line in lines)[field].split()[0]) / 1024
 
 
 def _take_turns(steps: Sequence[Step], rounds: int) -> tuple[list[float], list[float]]:
