@@ -73,6 +73,7 @@ def _train(path: Path, folder: Path, row: dict[str, Any]) -> None:
         finetune_epochs=ROUNDS,
         batch_size=min(BATCH, batch or BATCH),
         learning_rate=1e-3,
+        repair=False,  # which needs no gradients, and leaves so few samples nothing to learn
         listener=hear,
     )
     third = max(1, len(losses) // 3)

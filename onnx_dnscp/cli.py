@@ -217,15 +217,13 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     type=click.Choice(["auto", "cross-entropy", "bce", "distill", "mse", "l1"]),
     default="auto",
     show_default=True,
-    help="auto: cross-entropy with labels, self-distillation without; bce: binary cross-entropy of each class; mse, "
-    "l1: distance of outputs from arrays of the data named like them.",
+    help="auto: cross-entropy and self-distillation with labels, the latter alone without; bce: binary cross-entropy "
+    "of each class; mse, l1: distance of outputs from arrays of the data named like them.",
 )
 @click.option(
     "--distill-weight",
     type=click.FloatRange(min=0),
-    default=0.0,
-    show_default=True,
-    help="Of self-distillation, added to a loss with labels.",
+    help="Of self-distillation beside a loss with labels.  [default: 1 with --loss auto, else 0]",
 )
 @click.option(
     "--cache-teacher",

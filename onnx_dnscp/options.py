@@ -48,9 +48,10 @@ class PruneOptions(BaseModel):
         weight_decay: Of tensors with more than one axis; None takes the optimiser's usual one.
         clip: Common norm that the gradients of a step are scaled down to; 0 leaves them alone.
         accumulate: Batches per step, whose gradients are averaged.
-        distill_weight: Of self-distillation beside a loss with labels or known values.
-        loss: "auto" is cross-entropy with labels and self-distillation without; "bce" asks each class for yes or no;
-            "mse" and "l1" compare outputs with arrays of the data named like them.
+        distill_weight: Of self-distillation beside a loss with labels or known values; None is 1 where the loss is
+            "auto" and there are labels, and else 0.
+        loss: "auto" is cross-entropy beside self-distillation with labels, the latter alone without; "bce" asks each
+            class for yes or no; "mse" and "l1" learn arrays of the data named like outputs.
         cache_teacher: Whether self-distillation keeps the original's outputs for all samples in memory.
         batch_norm: "auto" normalises by the batch on real data in batches of 8 or more, else keeps running statistics.
         method: How the channels that go are chosen; a name in `masks.registry.METHODS`.
@@ -91,7 +92,7 @@ class PruneOptions(BaseModel):
     clip: float = Field(default=DEFAULT_CLIP, ge=0)
     accumulate: int = Field(default=1, ge=1)
     loss: LossName = "auto"
-    distill_weight: float = Field(default=0.0, ge=0)
+    distill_weight: float | None = Field(default=None, ge=0)
     cache_teacher: bool = False
     batch_norm: BatchNormChoice = "auto"
     method: str = "dnscp"

@@ -43,7 +43,7 @@ def choose_mask(run: Run) -> Mask:
     if state is None or not state.is_done:
         phase = run.trainer().phase("train", start, units=run.units, method=method)
         state = phase.begin(state)
-        logger.info("training with masks: %d steps, loss %s", state.num_steps, run.trainer().loss_name())
+        logger.info("training with masks: %d steps, loss %s", state.num_steps, phase.loss.name)
 
         def accuracy(now: PhaseState) -> float | None:
             assert now.mask is not None, "a step with masks is done"
