@@ -223,7 +223,7 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 @click.option(
     "--distill-weight",
     type=click.FloatRange(min=0),
-    help="Of self-distillation beside a loss with labels.  [default: 1 with --loss auto, else 0]",
+    help="Of self-distillation beside a loss with labels.  [default: 2 with --loss auto, else 0]",
 )
 @click.option(
     "--cache-teacher",

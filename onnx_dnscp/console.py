@@ -146,7 +146,7 @@ def show_prune(report: PruneReport) -> None:
         out.print(f"Accuracy after surgery, before fine-tuning: {report.accuracy_after_surgery:.2%}.")
     out.print(
         f"Removed {report.ratio:.2%} of {report.metric} (asked {report.ratio_asked:.2%}); "
-        f"{report.dropped} drops and {report.recovered} recoveries while training.",
+        f"{report.dropped} channels fell and {report.recovered} came back while training.",
         soft_wrap=True,
     )
     out.print(

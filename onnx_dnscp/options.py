@@ -48,7 +48,7 @@ class PruneOptions(BaseModel):
         weight_decay: Of tensors with more than one axis; None takes the optimiser's usual one.
         clip: Common norm that the gradients of a step are scaled down to; 0 leaves them alone.
         accumulate: Batches per step, whose gradients are averaged.
-        distill_weight: Of self-distillation beside a loss with labels or known values; None is 1 where the loss is
+        distill_weight: Of self-distillation beside a loss with labels or known values; None is 2 where the loss is
             "auto" and there are labels, and else 0.
         loss: "auto" is cross-entropy beside self-distillation with labels, the latter alone without; "bce" asks each
             class for yes or no; "mse" and "l1" learn arrays of the data named like outputs.

@@ -36,6 +36,8 @@ from onnx_dnscp.units import Removal, Units
 
 MIN_NORM_BATCH = 8  # below this, statistics of one batch are too noisy to normalise by
 
+DISTILL_WEIGHT = 2.0  # beside labels, decided in docs/experiments.md
+
 MIN_SHARD = 32  # samples; smaller shards would make batch norm noisy, and their overhead eats the gain
 
 _REGRESSION = ("mse", "l1")  # outputs are compared as they are, and not before a final Softmax or Sigmoid
@@ -183,9 +185,10 @@ class Trainer:
 
     @property
     def _distill_weight(self) -> float:
-        """Weight of self-distillation beside another loss; on ResNet-20, 1 beside labels gained most."""
-        asked = self.options.distill_weight
-        return float(self.options.loss == "auto") if asked is None else asked
+        """Weight of self-distillation beside another loss."""
+        if self.options.distill_weight is not None:
+            return self.options.distill_weight
+        return DISTILL_WEIGHT if self.options.loss == "auto" else 0.0
 
     def _loss(self, shard_size: int, removal: Removal | None) -> Loss:
         if not self.asks_teacher:
