@@ -29,7 +29,7 @@ PREPROCESS = onnx_dnscp.Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224
 @click.option("--align", default=8, show_default=True)
 @click.option("--epochs", default=1, show_default=True)
 @click.option("--finetune-epochs", default=2, show_default=True)
-@click.option("--lr", default=0.02, show_default=True)
+@click.option("--lr", default=0.01, show_default=True)
 @click.option("--c-rate", default=0.1, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Keep models and run records in this folder.")
