@@ -19,6 +19,7 @@ from onnx_dnscp.commands.evaluate import evaluate
 from onnx_dnscp.commands.inspect import inspect
 from onnx_dnscp.commands.prune import prune, resume
 from onnx_dnscp.commands.report import report
+from onnx_dnscp.config import read_config, write_config
 from onnx_dnscp.costs import METRICS
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import Interrupted, PruneError, UsageError
@@ -300,6 +301,15 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of ONNX Runtime [default: its choice].")
+@click.option(
+    "--config",
+    type=_PATH,
+    is_eager=True,
+    expose_value=False,
+    callback=read_config,
+    help="TOML file of options, called as here without dashes; the command line wins.",
+)
+@click.option("--print-config", is_flag=True, help="Print the options that are in effect as such a file, and end.")
 @_preprocess_options
 @_json_option
 @click.pass_context
@@ -311,10 +321,15 @@ def prune_command(
     plan_out: Path | None,
     run_dir: Path | None,
     resumed: Path | None,
+    print_config: bool,
     as_json: bool,
     **values: Any,
 ) -> None:
     """Make MODEL smaller and faster, and save the result once it is verified."""
+    # What these are by default is for a search to say.
+    own = [n for n in ("ratio", "metric") if context.get_parameter_source(n) is click.core.ParameterSource.DEFAULT]
+    if print_config:
+        return write_config(context, own if values["max_drop"] is not None else ())
     if resumed is not None:
         _refuse_others(context, "resumed", "learning_rate", "as_json")
         with console.progress_listener() as listener:
@@ -323,9 +338,8 @@ def prune_command(
     if model is None:
         raise click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
     preprocess = _take_preprocess(values)
-    for name in ("ratio", "metric"):  # what they are by default is for the search to say
-        if context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT:
-            del values[name]
+    for name in own:
+        del values[name]
     options = _checked(PruneOptions, train=not values.pop("no_train"), preprocess=preprocess, **values)
     with console.progress_listener() as listener:
         report = prune(model, output, plan_out=plan_out, run_dir=run_dir, listener=listener, options=options)
