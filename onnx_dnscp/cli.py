@@ -19,7 +19,7 @@ from onnx_dnscp.commands.evaluate import evaluate
 from onnx_dnscp.commands.inspect import inspect
 from onnx_dnscp.commands.prune import prune, resume
 from onnx_dnscp.commands.report import report
-from onnx_dnscp.config import read_config, write_config
+from onnx_dnscp.config import config_text, read_config
 from onnx_dnscp.costs import METRICS
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import Interrupted, PruneError, UsageError
@@ -329,7 +329,7 @@ def prune_command(
     # What these are by default is for a search to say.
     own = [n for n in ("ratio", "metric") if context.get_parameter_source(n) is click.core.ParameterSource.DEFAULT]
     if print_config:
-        return write_config(context, own if values["max_drop"] is not None else ())
+        return click.echo(config_text(context, own if values["max_drop"] is not None else ()), nl=False)
     if resumed is not None:
         _refuse_others(context, "resumed", "learning_rate", "as_json")
         with console.progress_listener() as listener:

@@ -49,14 +49,14 @@ def read_config(context: click.Context, _: click.Parameter, path: Path | None) -
         context.default_map = {**(context.default_map or {}), str(known[key].name): _as_text(known[key], key, value)}
 
 
-def write_config(context: click.Context, leave_out: Collection[str] = ()) -> None:
-    """Print every option that has a value, but those to `leave_out`, as a file that `read_config` takes."""
+def config_text(context: click.Context, leave_out: Collection[str] = ()) -> str:
+    """Every option that has a value, but those to `leave_out`, as a file that `read_config` takes."""
     values: dict[str, Any] = {}
     for key, parameter in _parameters(context.command):
         value = context.params.get(str(parameter.name))
         if value is not None and value != () and parameter.name not in leave_out:
             values[key] = _as_toml(value)
-    click.echo(tomli_w.dumps(values), nl=False)
+    return tomli_w.dumps(values)
 
 
 def _parameters(command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
