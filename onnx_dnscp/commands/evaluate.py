@@ -25,7 +25,7 @@ def evaluate(
 
     Args:
         model: The ONNX file.
-        data: An .npz file or a folder of class folders.
+        data: An .npz file, a folder of images, or a .zip or .tar of one.
         reference: Another ONNX file with the same inputs and outputs, to count agreement with.
         preprocess: How to prepare samples.
         limit: Look at the first samples only.

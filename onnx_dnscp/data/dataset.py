@@ -163,7 +163,9 @@ def open_dataset(path: str | Path, graph: Graph, preprocess: Preprocess, num_cla
         if dataset is not None:
             break
     else:
-        raise DataError(f"The data {str(path)!r} is of no known kind; give an .npz file or a folder of class folders.")
+        raise DataError(
+            f"The data {str(path)!r} is of no known kind; give an .npz file or a folder, .zip or .tar of images."
+        )
     if not len(dataset.samples):
         raise DataError(f"The data {str(path)!r} is empty: it holds no samples.")
     check_sample(dataset.samples[0], graph, path)

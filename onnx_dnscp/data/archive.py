@@ -1,0 +1,124 @@
+"""Images in a .zip or .tar file, read in place: nothing is unpacked to disk, and members are found by their position.
+
+They lie in class folders as in a folder of images, or stand beside their class number as WebDataset names it: `17.jpg`
+and `17.cls`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnx_dnscp.data.dataset import Dataset, data_source
+from onnx_dnscp.data.images import EncodedImages, image_dataset, is_image, with_classes
+from onnx_dnscp.data.preprocess import Preprocess
+from onnx_dnscp.errors import DataError
+from onnx_dnscp.graph import Graph
+
+MAX_MEMBER = 1 << 28  # bytes of one image or class number once unpacked; more is an archive that means harm
+_CLASS = ".cls"
+
+Read = Callable[[str], bytes]
+
+
+@data_source
+def open_zip(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None:
+    """Open a .zip file; None for other paths."""
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        return None
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"Cannot read the data {str(path)!r}: {error}.") from error
+    members = {i.filename: i.file_size for i in archive.infolist() if not i.is_dir()}
+
+    def read(name: str) -> bytes:
+        try:
+            return archive.read(name)
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+            raise OSError(str(error)) from error  # damaged, encrypted or packed by an unknown method
+
+    return _dataset(path, members, read, graph, preprocess)
+
+
+@data_source
+def open_tar(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None:
+    """Open a .tar file; None for other paths."""
+    if not path.is_file() or not path.name.lower().endswith((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")):
+        return None
+    if path.suffix.lower() != ".tar":
+        raise DataError(
+            f"The data {str(path)!r} is compressed as a whole, so that single images cannot be read from it; unpack it "
+            "to a .tar file or a folder (images are compressed already)."
+        )
+    try:
+        with tarfile.open(path, "r:") as archive:
+            places = {m.name: (m.offset_data, m.size) for m in archive if m.isfile() and not m.issparse()}
+            if _is_cut_off(path, archive.offset):
+                raise tarfile.ReadError("it is cut off")
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"Cannot read the data {str(path)!r}: {error}.") from error
+
+    def read(name: str) -> bytes:
+        offset, size = places[name]
+        with path.open("rb") as file:  # anew, because samples are decoded by several threads
+            file.seek(offset)
+            content = file.read(size)
+        if len(content) < size:
+            raise OSError("the archive is cut off")
+        return content
+
+    return _dataset(path, {name: size for name, (_, size) in places.items()}, read, graph, preprocess)
+
+
+def _is_cut_off(path: Path, end: int) -> bool:
+    """Whether something else than zeros follows the last member, which `tarfile` takes for the end in silence."""
+    with path.open("rb") as file:
+        file.seek(end)
+        return bool(file.read(tarfile.BLOCKSIZE).strip(b"\0")) or path.stat().st_size < end
+
+
+def _dataset(path: Path, sizes: Mapping[str, int], read: Read, graph: Graph, preprocess: Preprocess) -> Dataset:
+    for name, size in sizes.items():
+        if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or ".." in PurePosixPath(name).parts:
+            raise DataError(f"The archive {str(path)!r} has a member {name!r} outside of itself; it is not read.")
+        if size > MAX_MEMBER and (is_image(name) or name.endswith(_CLASS)):
+            raise DataError(f"Member {name!r} of {str(path)!r} unpacks to {size / 1e6:.0f} MB; it is not read.")
+    names = sorted(name for name in sizes if is_image(name))
+    labels = _class_files(path, names, sizes, read)
+    if labels is None:
+        root = _root(names)
+        found, labels = with_classes([name[len(root) :] for name in names])
+        names = [root + name for name in found]
+    images = EncodedImages([f"{path}/{name}" for name in names], lambda index: read(names[index]), labels)
+    return image_dataset(images, path, graph, preprocess)
+
+
+def _root(names: Sequence[str]) -> str:
+    """The innermost folder that all images lie in, with a slash; archives are often made from outside of it."""
+    folders = [PurePosixPath(name).parent.as_posix() for name in names]
+    common = posixpath.commonpath(folders) if folders else ""
+    return "" if common in ("", ".") else names[0][: names[0].index(common) + len(common) + 1]
+
+
+def _class_files(path: Path, names: Sequence[str], sizes: Mapping[str, int], read: Read) -> NDArray[np.int64] | None:
+    """The class number that stands beside each image, or None where there are no such files."""
+    beside = [f"{name.rsplit('.', 1)[0]}{_CLASS}" for name in names]
+    if not any(name in sizes for name in beside):
+        return None
+    labels = []
+    for image, name in zip(names, beside, strict=True):
+        if name not in sizes:
+            raise DataError(f"In {str(path)!r}, {image!r} has no {name!r} beside it, as others have.")
+        try:
+            labels.append(int(read(name)))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{name!r} in {str(path)!r} is no class number: {error}.") from error
+    return np.array(labels, dtype=np.int64)
