@@ -64,7 +64,7 @@ def _leave_artifacts(run: Run, start: onnx.ModelProto, weights: Mapping[str, NDA
     directory = run.keeper.directory
     if directory is None or (directory.path / ARTIFACTS).exists():
         return
-    view, _ = run.trainer().view(start, units=run.units, method=_method(run))
+    view, _ = run.trainer().view(start, units=run.units, method=_method(run), taught=False)  # a device has no teacher
     try:
         write_artifacts(directory.path / ARTIFACTS, view, weights, mask, run.options.optimizer)
     except RequestError as error:

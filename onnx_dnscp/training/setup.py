@@ -96,8 +96,16 @@ class Trainer:
         units: Units | None = None,
         method: Method | None = None,
         removal: Removal | None = None,
+        taught: bool = True,
     ) -> tuple[TrainingView, Loss]:
         """The training view of `model` for one shard of a batch, with its loss and the method's nodes.
+
+        Args:
+            model: The original, or what surgery left of it.
+            units: If given, masks on their consumers.
+            method: Extends the view.
+            removal: What surgery took.
+            taught: False leaves self-distillation out where labels or known values are enough.
 
         Raises:
             RequestError: The model or loss cannot be trained.
@@ -107,7 +115,8 @@ class Trainer:
         shapes = self.dataset.input_shapes(shard_size)
         squashed = self.loss_name() in _REGRESSION
         view = build_view(model, shapes, units=units, batch_norm=self._batch_norm(shard_size), squashed=squashed)
-        loss = self._loss(shard_size, removal)
+        alone = self.loss_name() != "distill" and not taught
+        loss = self._loss_by_truth(shard_size) if alone else self._loss(shard_size, removal)
         loss.attach(view)
         if method is not None:
             method.extend_view(view)
