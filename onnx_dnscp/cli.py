@@ -21,6 +21,7 @@ from onnx_dnscp.commands.prune import prune, resume
 from onnx_dnscp.commands.report import report
 from onnx_dnscp.config import config_text, read_config
 from onnx_dnscp.costs import METRICS
+from onnx_dnscp.data.augment import AUGMENTATIONS
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import Interrupted, PruneError, UsageError
 from onnx_dnscp.interruption import interrupt_on_sigterm
@@ -194,6 +195,12 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 )
 @_node_patterns
 @click.option("--data", type=_PATH, help="Training samples: .npz, or images in class folders, also as .zip or .tar.")
+@click.option(
+    "--augment",
+    multiple=True,
+    type=click.Choice(list(AUGMENTATIONS)),
+    help="Change training images whenever they are read; repeatable, in this order.",
+)
 @click.option("--test-data", type=_PATH, help="Samples for the accuracy in the report.")
 @click.option(
     "--hold-out",

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from onnx_dnscp.costs import Metric
+from onnx_dnscp.data.augment import AugmentationName
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.masks.ranked import Schedule
@@ -34,6 +35,7 @@ class PruneOptions(BaseModel):
         exclude: Patterns of node names whose channels stay.
         only: Patterns of node names whose channels alone may go.
         data: Training samples; None trains on synthetic inputs.
+        augment: How training images are changed whenever they are read, in this order.
         test_data: Samples for the accuracy in the report; None takes the training samples.
         hold_out: Share of the training samples, drawn by `seed`, that take the place of test data and are not trained
             on; with `max_drop` and no test data, a fifth if not given.
@@ -78,6 +80,7 @@ class PruneOptions(BaseModel):
     exclude: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     data: Path | None = None
+    augment: tuple[AugmentationName, ...] = ()
     test_data: Path | None = None
     hold_out: float = Field(default=0, ge=0, lt=1)
     epochs: int = Field(default=5, ge=1)

@@ -14,6 +14,7 @@ from onnx_dnscp.commands.inspect import describe_units
 from onnx_dnscp.commands.keeper import Keeper
 from onnx_dnscp.commands.run_directory import RunDirectory, RunRecord
 from onnx_dnscp.commands.saving import data_path, free_path, output_path
+from onnx_dnscp.data.augment import augmented
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.fingerprint import fingerprint
 from onnx_dnscp.data.open import open_dataset, synthetic_dataset
@@ -100,6 +101,10 @@ class Run:
             if dataset is None or test_data is not None:
                 raise UsageError("--hold-out takes a part of --data in the place of --test-data; give the first alone.")
             dataset, test_data = hold_out(dataset, options.hold_out, options.seed, batch_limit(units.graph) or 1)
+        if dataset is not None:
+            dataset = augmented(dataset, units.graph, options.preprocess, options.augment)
+        elif options.augment:
+            raise UsageError("--augment changes images of --data, and none is given.")
         keeper = Keeper(
             directory, target.with_suffix(".run"), options.checkpoint_every, listener, lambda own: run.begin(own)
         )

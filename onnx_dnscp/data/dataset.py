@@ -51,6 +51,7 @@ class Dataset:
         real: False for synthetic samples.
         decode_threads: Threads worth using to read them; 0 where samples are already in memory.
         targets: Outputs that each sample tells the value of.
+        augment: Makes another sample of each for training.
         fixed: False where a sample is drawn anew whenever it is read, so that nothing about it can be kept.
     """
 
@@ -61,6 +62,7 @@ class Dataset:
     decode_threads: int = 0
     targets: tuple[str, ...] = ()
     fixed: bool = True
+    augment: Callable[[Sample, np.random.Generator], Sample] | None = None
 
     def input_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Concrete shape of each model input for `batch` samples."""
@@ -75,9 +77,10 @@ class Dataset:
             start: Batches to leave out at the beginning; their samples are not even read.
         """
         grain = _grain()
-        pipeline = (
-            grain.MapDataset.source(_Numbered(self.samples)).seed(seed).shuffle().repeat(_ENDLESS).batch(batch)[start:]
-        )
+        samples = grain.MapDataset.source(_Numbered(self.samples)).seed(seed).shuffle().repeat(_ENDLESS)
+        if self.augment is not None:
+            samples = samples.random_map(self.augment)
+        pipeline = samples.batch(batch)[start:]
         options = grain.ReadOptions(
             num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads * batch
         )
