@@ -167,7 +167,8 @@ def open_dataset(path: str | Path, graph: Graph, preprocess: Preprocess, num_cla
             break
     else:
         raise DataError(
-            f"The data {str(path)!r} is of no known kind; give an .npz file or a folder, .zip or .tar of images."
+            f"The data {str(path)!r} is of no known kind; give an .npz file, or images in a folder, .zip, .tar or "
+            ".parquet file."
         )
     if not len(dataset.samples):
         raise DataError(f"The data {str(path)!r} is empty: it holds no samples.")

@@ -1,0 +1,63 @@
+"""Images in Parquet files are read like those of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from test_archive import opened, png
+from test_data import everything, pixels_of, save_png
+
+from onnx_dnscp.errors import DataError
+
+
+def write(path: Path, columns: dict[str, Any]) -> Path:
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=3)
+    return path
+
+
+@pytest.mark.parametrize("style", ["bytes", "structures"])
+def test_rows_are_images_with_their_class_numbers(style: str, tmp_path: Path) -> None:
+    count = 150  # more than are read at a time
+    encoded = [png(number % 7) for number in range(count)]
+    column = encoded if style == "bytes" else [{"bytes": content, "path": "a.png"} for content in encoded]
+    data = opened(write(tmp_path / "d.parquet", {"image": column, "label": [n % 5 for n in range(count)]}))
+    for number in range(7):
+        save_png(tmp_path / "images" / "c" / f"{number}.png", pixels_of(number))
+    wanted, _ = everything(opened(tmp_path / "images"))
+    values, labels = everything(data)
+    np.testing.assert_array_equal(values, wanted[np.arange(count) % 7])
+    assert labels is not None
+    assert labels.tolist() == [n % 5 for n in range(count)]
+    np.testing.assert_array_equal(data.samples[11]["x"], wanted[4])
+
+
+def test_without_class_numbers_there_are_no_labels(tmp_path: Path) -> None:
+    data = opened(write(tmp_path / "d.parquet", {"photo": [png(0)], "label": ["cat"], "other": [1]}))
+    assert not data.has_labels
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a": [1], "b": ["x"]}, r"no column of encoded images; it has a, b"),
+        ({"a": [b"1"], "b": [b"2"]}, r"several columns of bytes \(a, b\); call that of the images 'image'"),
+        ({"image": [b"x", None]}, r"Row 1 of .* has no image in column 'image'"),
+        ({"image": [b"x", b"y"], "label": [1, None]}, r"Row 1 of .* has no number in column 'label'"),
+        ({"image": [b"no image"]}, r"Cannot read the image '.*d.parquet, row 0': it is no image that can be decoded"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        opened(write(tmp_path / "d.parquet", columns))
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.parquet", {"image": [png(0)] * 20})
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"Cannot read the data '.*d.parquet'"):
+        opened(path)
