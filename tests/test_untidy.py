@@ -276,7 +276,7 @@ def test_pruning_to_two_files_and_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     weights = "float[256, 3, 3, 3] w1, float[256] b1, float[2, 256, 3, 3] w2"
     network = case("n", "Conv", "a = Conv(x, w1, b1) r = Relu(a) y = Conv(r, w2)", (256,), weights).model
     (tmp_path / "in.onnx").write_bytes(network.SerializeToString())
-    for module in ("prune", "apply"):
+    for module in ("prune_stages", "apply"):
         monkeypatch.setattr(f"onnx_dnscp.commands.{module}.model_file", partial(model_file, limit=100))
     report = prune(tmp_path / "in.onnx", tmp_path / "half.onnx", plan_out=tmp_path / "plan.json", train=False)
     assert report.after.file_bytes == sum((tmp_path / f"half.onnx{end}").stat().st_size for end in ("", ".data"))
