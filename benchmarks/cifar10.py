@@ -18,6 +18,7 @@ import click
 import onnx_dnscp
 from onnx_dnscp import console
 from onnx_dnscp.commands.prune_report import PruneReport
+from onnx_dnscp.data.augment import AUGMENTATIONS, AugmentationName
 
 PREPROCESS = onnx_dnscp.Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -31,6 +32,7 @@ PREPROCESS = onnx_dnscp.Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224
 @click.option("--finetune-epochs", default=2, show_default=True)
 @click.option("--lr", default=0.01, show_default=True)
 @click.option("--c-rate", default=0.1, show_default=True)
+@click.option("--augment", multiple=True, type=click.Choice(list(AUGMENTATIONS)), help="Repeatable.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Keep models and run records in this folder.")
 def main(
@@ -42,6 +44,7 @@ def main(
     finetune_epochs: int,
     lr: float,
     c_rate: float,
+    augment: tuple[AugmentationName, ...],
     seed: int,
     out: Path | None,
 ) -> None:
@@ -68,6 +71,7 @@ def main(
                     finetune_epochs=finetune_epochs,
                     learning_rate=lr,
                     c_rate=c_rate,
+                    augment=augment,
                     seed=seed,
                 )
             console.show_prune(report)
