@@ -194,7 +194,7 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     help="Keep a multiple of this many channels per group [default: up to 16 with --metric macs, else 1].",
 )
 @_node_patterns
-@click.option("--data", type=_PATH, help="Training samples: .npz, or images in class folders, also as .zip or .tar.")
+@click.option("--data", type=_PATH, help="Training samples: .npz, or images in a folder, .zip, .tar or .parquet.")
 @click.option(
     "--augment",
     multiple=True,
@@ -374,7 +374,7 @@ def apply_command(model: Path, plan: Path, output: Path | None, as_json: bool) -
 
 @cli.command("evaluate")
 @click.argument("model", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="Samples: .npz, or images in folders, also as .zip or .tar.")
+@click.option("--data", type=_PATH, required=True, help="Samples: .npz, or images in a folder, .zip, .tar or .parquet.")
 @click.option("--reference", type=_PATH, help="Count agreement with this model.")
 @click.option("--limit", type=click.IntRange(min=1), help="Look at the first samples only.")
 @_preprocess_options

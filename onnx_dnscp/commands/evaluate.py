@@ -25,7 +25,7 @@ def evaluate(
 
     Args:
         model: The ONNX file.
-        data: An .npz file, a folder of images, or a .zip or .tar of one.
+        data: An .npz file, or images in a folder, .zip, .tar or .parquet file.
         reference: Another ONNX file with the same inputs and outputs, to count agreement with.
         preprocess: How to prepare samples.
         limit: Look at the first samples only.
