@@ -65,14 +65,27 @@ def write_samples(
         folder: For the .npz files.
     """
     train, test = _cifar(model_path(network, data_root).parent) if network.cifar else _digits()
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(train["labels"]))
-    held_out = round(VALIDATION_SHARE * order.size)
-    rest = order[held_out:] if split == "validation" else order
-    measured = {name: a[order[:held_out]] for name, a in train.items()} if split == "validation" else test
+    train, measured = _split(train) if split == "validation" else (_reordered(train), test)
     paths = folder / "train.npz", folder / f"{split}.npz"
-    for path, arrays in zip(paths, ({n: a[rest[:limit]] for n, a in train.items()}, measured), strict=True):
+    for path, arrays in zip(paths, ({n: a[:limit] for n, a in train.items()}, measured), strict=True):
         np.savez(path, **arrays)  # type: ignore[arg-type]  # its other keywords are no arrays
     return paths
+
+
+def training_arrays(root: Path) -> tuple[Arrays, Arrays]:
+    """CIFAR-10's training images and labels, without and only the validation part of `write_samples`."""
+    return _split(_cifar(root)[0])
+
+
+def _split(train: Arrays) -> tuple[Arrays, Arrays]:
+    shuffled = _reordered(train)
+    held_out = round(VALIDATION_SHARE * len(train["labels"]))
+    return {n: a[held_out:] for n, a in shuffled.items()}, {n: a[:held_out] for n, a in shuffled.items()}
+
+
+def _reordered(arrays: Arrays) -> Arrays:
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(arrays["labels"]))
+    return {name: a[order] for name, a in arrays.items()}
 
 
 def _digits() -> tuple[Arrays, Arrays]:

@@ -125,7 +125,7 @@ class OnnxNetwork(nn.Module):  # type: ignore[misc]
         self._output, self._input = scores[0], model.graph.input[0].name
         arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         made_by = {name: node for node in model.graph.node for name in node.output}
-        self._calls: list[tuple[str, list[str], str]] = []  # module, inputs, output
+        self.calls: list[tuple[str, list[str], str]] = []  # module, inputs, output
         self.parts = nn.ModuleDict()
         wanted, kept = [self._output], set()
         while wanted:  # backwards along the data; shape arithmetic is left out
@@ -141,12 +141,12 @@ class OnnxNetwork(nn.Module):  # type: ignore[misc]
             name = f"{node.op_type}{number}"
             self.parts[name] = _MODULES[node.op_type](attributes, arrays, node)
             inputs = list(node.input if node.op_type in _SEVERAL_INPUTS else node.input[:1])
-            self._calls.append((name, inputs, node.output[0]))
+            self.calls.append((name, inputs, node.output[0]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, classes) scores, before a final Softmax."""
         values = {self._input: x}
-        for name, inputs, output in self._calls:
+        for name, inputs, output in self.calls:
             values[output] = self.parts[name](*(values[i] for i in inputs))
         return values[self._output]
 
