@@ -1,0 +1,126 @@
+"""The documentation: its site can be built, and its commands do what it says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from markdown_commands import Step, missing_line, run_page, steps
+from onnx import numpy_helper
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder like a clone of the repository, with what pages call the reader's own model and data."""
+    for name in ("models", "examples"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "models" / "digits-separable.onnx", tmp_path / "model.onnx")
+    with np.load(ROOT / "models" / "digits-train.npz") as arrays:
+        images, labels = arrays["image"][:40], arrays["labels"][:40]
+    np.savez(tmp_path / "train.npz", image=images, labels=labels)
+    for folder in ("train", "images/train", "images/test"):
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            place = tmp_path / folder / str(label)
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((image[0] * 255).astype(np.uint8)).save(place / f"{number}.png")
+    onnx.save(in_colour(onnx.load(ROOT / "models" / "digits-resnet.onnx")), str(tmp_path / "resnet.onnx"))
+    return tmp_path
+
+
+def in_colour(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The digits network for red, green and blue."""
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 3
+    [stem] = [tensor for tensor in model.graph.initializer if tensor.name == "stem.weight"]
+    stem.CopyFrom(numpy_helper.from_array(np.repeat(numpy_helper.to_array(stem) / 3, 3, axis=1), stem.name))
+    return model
+
+
+@pytest.mark.needs_training
+@pytest.mark.parametrize("page", [p for p in PAGES if steps(p.read_text("utf-8"))], ids=lambda p: p.stem)
+def test_what_a_page_tells_to_type_works(page: Path, desk: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    run_page(page, desk, replace={"8000": port})
+
+
+def test_the_site_can_be_built_without_a_warning(tmp_path: Path) -> None:
+    """Broken links, pages that nothing leads to and options that cannot be read are warnings."""
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # the theme's advertisement of its successor
+    built = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True)
+    assert (built.returncode, built.stdout + built.stderr) == (0, "")
+    options = (tmp_path / "reference" / "options" / "index.html").read_text("utf-8")
+    assert all(name in options for name in ("--max-drop", "--reference", "Cut the channels that PLAN removes"))
+
+
+# --- the runner of commands -------------------------------------------------------------------------------------------
+
+PAGE = """
+<!-- exit 3 -->
+```sh
+echo "one 1 two"; exit 3
+```
+
+prints
+
+```text
+one ...
+```
+
+```sh
+echo "16 of   20 in 1m 3s"
+```
+
+<!-- numbers vary -->
+
+```text
+18 of 20 in 9s
+```
+"""
+
+
+def test_a_page_whose_commands_do_what_it_says(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    assert run_page(page, tmp_path) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("exit 3 -->", "exit 4 -->"), ("one ...", "...two three"), ("<!-- numbers vary -->\n", ""), ("18 of", "18 off")],
+)
+def test_a_page_that_is_wrong_is_told(tmp_path: Path, old: str, new: str) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.replace(old, new))
+    with pytest.raises(AssertionError, match=r"page\.md:\d+ "):
+        run_page(page, tmp_path)
+
+
+def test_files_of_a_page_are_written_and_what_keeps_running_is_ended(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- file: wait.sh -->\n```sh\necho ready; sleep 600\n```\n\n"
+        "<!-- keeps running -->\n```sh\nbash wait.sh\n```\n```text\nready\n```\n\n"
+        "<!-- not run: needs fish -->\n```sh\nfalse\n```\n"
+        "```sh\npip install nothing && echo done\n```\n```text\ndone\n```\n"
+    )
+    assert run_page(page, tmp_path) == 2
+
+
+def test_lines_are_promised_in_their_order() -> None:
+    promised = Step(1, "sh", "", (), ("b", "a"))
+    assert missing_line(promised, "a\nb\n") == "a"
+    assert missing_line(promised, "b\nx\na\n") is None
