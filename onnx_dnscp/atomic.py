@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from onnx_dnscp.errors import UsageError
+from onnx_dnscp.errors import StorageError, UsageError
 
 
 def check_writable(path: Path) -> None:
@@ -27,7 +27,7 @@ def check_writable(path: Path) -> None:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}; choose another place.") from error
+        raise StorageError(f"Cannot write {str(path)!r}: {error.strerror or error}; choose another place.") from error
     os.close(handle)
     os.unlink(name)
 
@@ -36,7 +36,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` so that `path` holds either its old bytes or all the new ones.
 
     Raises:
-        UsageError: The operating system refuses (no space, no permission).
+        StorageError: The operating system refuses (no space, no permission).
     """
     write_chunks(path, (content,))
 
@@ -45,7 +45,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
     """The same for content that comes in pieces.
 
     Raises:
-        UsageError: The operating system refuses (no space, no permission).
+        StorageError: The operating system refuses (no space, no permission).
     """
     with atomic_file(path) as file:
         for chunk in chunks:
@@ -57,12 +57,12 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of `path` when the block ends well, and else leaves no trace.
 
     Raises:
-        UsageError: The operating system refuses (no space, no permission).
+        StorageError: The operating system refuses (no space, no permission).
     """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+        raise StorageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -71,9 +71,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         os.chmod(name, 0o666 & ~current_umask())
         os.replace(name, path)
     except BaseException as error:
-        os.unlink(name)
+        with suppress(OSError):  # it may be gone with its folder
+            os.unlink(name)
         if isinstance(error, OSError):
-            raise UsageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
+            raise StorageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
         raise
 
 

@@ -6,12 +6,9 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from onnx_dnscp.commands.apply import ApplyReport
@@ -21,6 +18,7 @@ from onnx_dnscp.commands.inspect import Inspection
 from onnx_dnscp.commands.prune_report import PruneReport
 from onnx_dnscp.commands.report import ReportFile
 from onnx_dnscp.evaluation import Evaluation
+from onnx_dnscp.live import Display
 from onnx_dnscp.training.loop import Listener, Progress
 from onnx_dnscp.wording import change, count, duration, printable
 
@@ -45,39 +43,17 @@ def send_log_to_stderr() -> None:
 
 
 @contextmanager
-def progress_listener() -> Iterator[Listener]:
-    """A listener that draws a live line on a terminal and prints plain lines elsewhere."""
-    if not err.is_terminal:
+def progress_listener(*, quiet: bool = False) -> Iterator[Listener]:
+    """A listener that draws on a terminal, prints plain lines elsewhere, and does nothing if it is to be quiet."""
+    logger = logging.getLogger("onnx_dnscp")
+    if quiet:
+        logger.setLevel(logging.WARNING)
+        yield lambda _: None
+    elif not err.is_terminal or err.is_dumb_terminal:
         yield _PlainLines()
-        return
-    columns = (
-        TextColumn("{task.description:>9}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  pruned {task.fields[ratio]:.1%}  recovered {task.fields[recovered]}"),
-        TextColumn("{task.fields[left]} left"),
-    )
-    with Bar(*columns, console=err) as bar:
-        yield _LiveLine(bar)
-
-
-class _LiveLine:
-    """Draws one bar per phase."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, progress: Progress) -> None:
-        fields: dict[str, Any] = {
-            "loss": progress.loss,
-            "ratio": progress.ratio,
-            "recovered": progress.recovered,
-            "left": duration(progress.seconds_left),
-        }
-        if progress.phase not in self._tasks:
-            self._tasks[progress.phase] = self._bar.add_task(progress.phase, total=progress.num_steps, **fields)
-        self._bar.update(self._tasks[progress.phase], completed=progress.step, **fields)
+    else:
+        with Display(err).shown(logger) as display:
+            yield display
 
 
 class _PlainLines:
@@ -91,9 +67,10 @@ class _PlainLines:
         if progress.step not in (1, progress.num_steps) and now - self._last < SECONDS_BETWEEN_LINES:
             return
         self._last = now
+        left = progress.seconds_left if progress.run_seconds_left is None else progress.run_seconds_left
         err.print(
             f"{progress.phase} step {progress.step}/{progress.num_steps} loss {progress.loss:.4f} "
-            f"pruned {progress.ratio:.1%} recovered {progress.recovered} {duration(progress.seconds_left)} left",
+            f"pruned {progress.ratio:.1%} recovered {progress.recovered} {duration(left)} left",
             soft_wrap=True,
         )
 

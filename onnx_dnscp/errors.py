@@ -15,6 +15,10 @@ class UsageError(PruneError):
     exit_code = 2
 
 
+class StorageError(UsageError):
+    """The operating system refuses to write: no space, no permission, a folder that is gone."""
+
+
 class ModelError(PruneError):
     """The model cannot be read, is invalid, or cannot be run by ONNX Runtime."""
 
@@ -34,7 +38,7 @@ class RequestError(PruneError):
 
 
 class DivergenceError(RequestError):
-    """Training has lost its way: the loss or a gradient is no longer finite."""
+    """Training has lost its way: the loss or a gradient is no longer finite, or the loss has exploded."""
 
 
 class VerificationError(PruneError):

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from disturbed import OPTIONS, RESNET, STEPS, Result
 from onnx import TensorProto, helper, numpy_helper
 
+import onnx_dnscp
 from onnx_dnscp.runtime import can_train
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -36,6 +38,26 @@ def train_data_path() -> Path:
 def test_data_path() -> Path:
     """360 digits that the models have not seen."""
     return MODELS / "digits-test.npz"
+
+
+@pytest.fixture(scope="session")
+def few_digits(train_data_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 48 digits: three steps of two batches of eight per epoch."""
+    path = tmp_path_factory.mktemp("few") / "few.npz"
+    with np.load(train_data_path) as arrays:
+        np.savez(path, image=arrays["image"][:48], labels=arrays["labels"][:48])
+    return path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """What a run leaves behind that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    report = onnx_dnscp.prune(RESNET, folder / "out.onnx", run_dir=folder / "run", data=few_digits, **OPTIONS)
+    assert report.recovered > 0, "disturbed runs are to restore masks that move both ways"
+    result = Result(folder)
+    assert len(result.steps) == 2 * STEPS
+    return result
 
 
 @pytest.fixture

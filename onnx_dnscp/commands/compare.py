@@ -52,7 +52,7 @@ def compare(
         first: An ONNX file, usually the original.
         second: An ONNX file with the same inputs, usually the pruned one.
         data: Real samples to compare outputs and accuracy on; random inputs otherwise.
-        preprocess: How to prepare samples.
+        preprocess: How to prepare samples; `preprocess_of` says how a run did.
         threads: Threads for the latency; 0 leaves the choice to ONNX Runtime.
 
     Raises:

@@ -25,9 +25,9 @@ def evaluate(
 
     Args:
         model: The ONNX file.
-        data: An .npz file, or images in a folder, .zip, .tar or .parquet file.
+        data: Arrays or images in files, or a function; `docs/data.md` lists all kinds.
         reference: Another ONNX file with the same inputs and outputs, to count agreement with.
-        preprocess: How to prepare samples.
+        preprocess: How to prepare samples; `preprocess_of` says how a run did.
         limit: Look at the first samples only.
 
     Raises:

@@ -1,15 +1,17 @@
-"""Keeps what a run has done: in memory, in checkpoints now and then, and when it is interrupted."""
+"""Keeps what a run has done: in memory, in checkpoints now and then, and when it cannot go on."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
 from onnx_dnscp.commands.run_directory import RunDirectory, RunLog
+from onnx_dnscp.errors import StorageError
 from onnx_dnscp.interruption import stop_requests
 from onnx_dnscp.training.checkpoint import PhaseName, PhaseState
 from onnx_dnscp.training.loop import Listener, Observer, Progress
@@ -21,13 +23,15 @@ class Keeper:
 
     Attributes:
         directory: Where checkpoints go; None keeps everything in memory until the run is interrupted.
-        fallback: Where an interrupted run goes that was given no directory.
+        fallback: Where a run goes that was given no directory and cannot go on.
         every: Steps between two checkpoints.
         listener: Hears about every step.
         begin: Writes what the run was asked for and what it works on.
+        seconds_after: What comes after a phase will take about so long, if a step of that phase takes so long.
         log: What happened so far.
         states: The last state of every phase so far.
         earlier_seconds: Training time of the processes that this one resumes.
+        repeated: Options that the command that goes on with the run has to repeat.
         resumed_by: The folder to resume if it is not `directory`: that of a search, to which this run belongs.
     """
 
@@ -36,10 +40,13 @@ class Keeper:
     every: int
     listener: Listener
     begin: Callable[[RunDirectory], None]
+    seconds_after: Callable[[PhaseName, float], float]
     log: RunLog = field(default_factory=RunLog)
     states: dict[PhaseName, PhaseState] = field(default_factory=dict)
     earlier_seconds: float = 0.0
+    repeated: Sequence[str] = ()
     resumed_by: Path | None = None
+    _copies: dict[bool, PhaseState] = field(default_factory=dict, init=False)  # in memory; by whether it is proven
 
     def restore(self) -> None:
         """Go on from what the directory holds."""
@@ -67,40 +74,89 @@ class Keeper:
                 if self.directory is not None and is_epoch and not state.is_done:
                     progress = replace(progress, accuracy=accuracy(state))
                 self.log.steps.append(progress)
-                self.listener(progress)
-                if self.directory is not None:
-                    self.directory.prove(state.name)  # a step from there has gone well
-                    if state.step % self.every == 0 or state.is_done:
-                        self.directory.save(state, self.log, proven=state.is_done)
+                later = self.seconds_after(state.name, state.seconds / state.step)
+                self.listener(replace(progress, run_seconds_left=progress.seconds_left + later))
+                if state.is_sound:
+                    self._keep(state)
                 if is_asked():
                     raise KeyboardInterrupt
 
             yield observe
         state.optimizer = {}  # a phase that is over needs none
+        self._copies.clear()
 
-    def interrupted(self) -> str:
-        """Keep what can be kept, and say how to go on."""
-        whole = [state for state in self.states.values() if state.whole and state.step]
+    def _keep(self, state: PhaseState) -> None:
+        """Write a checkpoint if it is time, or remember one; the last one counts from now on, because a step went well.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        is_due = state.step % self.every == 0 or state.is_done
         if self.directory is None:
-            if not whole:
-                return "Interrupted; no model was written."
-            phases = [state.name for state in whole]
-            self.log.steps[:] = [progress for progress in self.log.steps if progress.phase in phases]
-            with RunDirectory.new(free_folder(self.fallback)) as directory:
+            if False in self._copies:
+                self._copies[True] = self._copies.pop(False)
+            if is_due and not state.is_done:  # a state that is done changes no more
+                self._copies[False] = state.copy()
+            return
+        self.directory.prove(state.name)
+        if is_due:
+            self.directory.save(state, self.log, proven=state.is_done)
+
+    def keep(self) -> str:
+        """Keep what can be kept of a run that cannot go on, and say how to take it up again, if it can be."""
+        sound = [state for state in self.states.values() if state.is_sound and state.step]
+        if self.directory is not None and self.directory.is_there:
+            if sound and len(sound) == len(self.states):  # else the last checkpoint is as good
+                with suppress(StorageError):
+                    self.directory.save(sound[-1], self.log)
+        elif not self._make_directory(sound):
+            return "Its state could not be kept." if sound else ""
+        return f"What was done up to the last checkpoint is kept; go on with: {self._command()}"
+
+    def roll_back(self, learning_rate: float) -> str:
+        """Go back to the last good state of a run that diverged, and say how to go on with a smaller learning rate."""
+        try:
+            if self.directory is not None:
+                self.states = self.directory.restore(self.log)
+            elif not self._make_directory(self._good()):
+                return "Nothing was saved; --run-dir keeps checkpoints."
+        except StorageError as error:
+            return str(error)
+        *_, last = [None, *self.states.values()]
+        where = "its beginning" if last is None else f"step {last.step} of the {last.name} phase"
+        command = self._command("--lr", f"{learning_rate / 10:.1g}")
+        return f"The run is back at {where}, where all was well; go on from there, for example with: {command}"
+
+    def _good(self) -> list[PhaseState]:
+        """Without a directory: phases that are done, and the last good state of one that is not."""
+        done = [state for state in self.states.values() if state.is_done and state.is_sound]
+        return [*done, *(copy for is_proven, copy in self._copies.items() if is_proven)]
+
+    def _make_directory(self, states: list[PhaseState]) -> bool:
+        """Put the states and what led to them where a run goes that has no directory; False if that is not possible."""
+        if not states:
+            return False
+        self.states = {state.name: state for state in states}
+        last = {str(state.name): state.step for state in states}
+        self.log.steps[:] = [row for row in self.log.steps if row.step <= last.get(row.phase, 0)]
+        self.log.history.events[:] = [row for row in self.log.history.events if row.step <= last["train"]]
+        path = free_folder(self.fallback)
+        try:
+            with RunDirectory.new(path) as directory:
                 self.begin(directory)
-                for state in whole:
+                for state in states:
                     directory.save(state, self.log)
-                self.directory = directory
-        elif whole and len(whole) == len(self.states):  # else the last checkpoint is as good
-            self.directory.save(whole[-1], self.log)
-        return f"Interrupted; no model was written. {self.way_on()}"
+        except StorageError:
+            shutil.rmtree(path, ignore_errors=True)
+            return False
+        self.directory, self.resumed_by = directory, None
+        return True
 
-    def way_on(self, *more: str) -> str:
-        """What is kept, and the command that goes on from there with `more` options."""
-        if self.directory is None:
-            return "Nothing was saved; --run-dir keeps checkpoints."
-        command = shlex.join(["onnx-dnscp", "prune", "--resume", str(self.resumed_by or self.directory.path)])
-        return f"What was done up to the last checkpoint is kept; go on with: {' '.join([command, *more])}"
+    def _command(self, *more: str) -> str:
+        """The command that goes on with the run."""
+        assert self.directory is not None, "there is something to go on with"
+        folder = str(self.resumed_by or self.directory.path)
+        return shlex.join(["onnx-dnscp", "prune", "--resume", folder, *self.repeated, *more])
 
 
 def free_folder(path: Path) -> Path:

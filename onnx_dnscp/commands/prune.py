@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from onnx_dnscp.commands.prune_report import PruneReport
-from onnx_dnscp.commands.prune_run import Run
+from onnx_dnscp.commands.prune_run import Run, named_functions
 from onnx_dnscp.commands.prune_search import resume_search, search
 from onnx_dnscp.commands.prune_stages import carry_out
-from onnx_dnscp.commands.run_directory import RunDirectory
+from onnx_dnscp.commands.run_directory import RunDirectory, RunRecord
 from onnx_dnscp.data.fingerprint import fingerprint
+from onnx_dnscp.data.function import is_function
 from onnx_dnscp.errors import UsageError
 from onnx_dnscp.options import PruneOptions
 from onnx_dnscp.training.loop import Listener, Progress
@@ -66,7 +70,14 @@ def prune(
         return carry_out(run)
 
 
-def resume(run_dir: str | Path, *, listener: Listener = _silent, learning_rate: float | None = None) -> PruneReport:
+def resume(
+    run_dir: str | Path,
+    *,
+    listener: Listener = _silent,
+    learning_rate: float | None = None,
+    data: str | Path | None = None,
+    test_data: str | Path | None = None,
+) -> PruneReport:
     """Go on with a run that was interrupted, killed or diverged, from its last checkpoint.
 
     With the same number of threads, it ends with the file that it would have ended with.
@@ -75,18 +86,23 @@ def resume(run_dir: str | Path, *, listener: Listener = _silent, learning_rate: 
         run_dir: The folder of that run.
         listener: Called after every training step.
         learning_rate: Go on with another one.
+        data: The function that the run takes its samples from, if it does: a run directory alone, which may be
+            somebody else's, does not make code run.
+        test_data: Likewise.
 
     Raises:
-        UsageError: The folder holds no unfinished run, is in use, or the model or the data have changed.
+        UsageError: The folder holds no unfinished run, is in use, names a function that was not named here, or the
+            model or the data have changed.
     """
     with ExitStack() as held:
         directory = held.enter_context(RunDirectory.existing(Path(run_dir)))
         record = directory.record()
+        _check_named(record, directory.path, {"--data": data, "--test-data": test_data})
         if learning_rate is not None:
             record = record.model_copy(update={"learning_rate": learning_rate})
             directory.start(record)
         for path, digest in record.fingerprints.items():
-            if fingerprint(Path(path)) != digest:
+            if not is_function(Path(path)) and fingerprint(Path(path)) != digest:
                 raise UsageError(
                     f"{path!r} has changed since the run in {str(run_dir)!r} began, so the run cannot go on; put the "
                     "old one back, or begin again."
@@ -94,5 +110,31 @@ def resume(run_dir: str | Path, *, listener: Listener = _silent, learning_rate: 
         if record.max_drop is not None:
             return resume_search(record, directory, listener)
         run = Run.prepare(record.model, record.output, record.plan_out, directory, record.options, listener, held)
+        run.check_samples(record)
         run.keeper.restore()
         return carry_out(run)
+
+
+def _check_named(record: RunRecord, directory: Path, given: Mapping[str, str | Path | None]) -> None:
+    """Make sure that the user knows of the code that resuming runs.
+
+    Args:
+        record: Of the run.
+        directory: Of the run.
+        given: What the user says now about the options that may name functions.
+
+    Raises:
+        UsageError: Something else was given than the run has.
+    """
+    wanted = named_functions(record.options)
+    for option, path in given.items():
+        if path is not None and str(path) != wanted.get(option):
+            raise UsageError(
+                f"--resume goes on with the data of the run, which is not {str(path)!r}; leave out '{option}'."
+            )
+    if any(given[option] is None for option in wanted):
+        command = ["onnx-dnscp", "prune", "--resume", str(directory), *chain(*wanted.items())]
+        raise UsageError(
+            f"The run in {str(directory)!r} takes samples from {', '.join(wanted.values())}, which is code; if you "
+            f"trust it, go on with: {shlex.join(command)}"
+        )

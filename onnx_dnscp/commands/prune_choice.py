@@ -41,7 +41,10 @@ def choose_mask(run: Run) -> Mask:
     started = time.monotonic() - (state.seconds if state else 0.0)
     start = _start(run)
     if state is None or not state.is_done:
+        logger.info("building gradients and checking them")
+        begun = time.monotonic()
         phase = run.trainer().phase("train", start, units=run.units, method=method)
+        run.seconds["set-up"] = time.monotonic() - begun
         state = phase.begin(state)
         logger.info("training with masks: %d steps, loss %s", state.num_steps, phase.loss.name)
 
@@ -94,6 +97,11 @@ def _repaired(run: Run, mask: Mask) -> onnx.ModelProto:
     samples = sum(batch.size for batch in batches)
     logger.info("repairing weights with %d samples", samples)
     repaired = repair(run.loaded.proto, run.units, ~mask, batches, threads=run.options.threads)
+    if not repaired:
+        run.notes.append(
+            "No weight was fitted to the original's activations: none is stored as floats and read by one node alone."
+        )
+        return run.loaded.proto
     what = "made-up inputs; real samples (--data) give a better result" if run.dataset is None else "samples"
     run.notes.append(f"The weights that stay were fitted to the original's activations on {samples} {what}.")
     return copy_with_weights(run.loaded.proto, repaired)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx
 
+from onnx_dnscp import latency
 from onnx_dnscp.commands.inspect import describe_units
 from onnx_dnscp.commands.keeper import Keeper
 from onnx_dnscp.commands.run_directory import RunDirectory, RunRecord
@@ -17,6 +18,7 @@ from onnx_dnscp.commands.saving import data_path, free_path, output_path
 from onnx_dnscp.data.augment import augmented
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.fingerprint import fingerprint
+from onnx_dnscp.data.function import is_function
 from onnx_dnscp.data.open import open_dataset, synthetic_dataset
 from onnx_dnscp.data.split import hold_out
 from onnx_dnscp.discovery.choose import frozen_units
@@ -27,12 +29,15 @@ from onnx_dnscp.load import LoadedModel, load_model
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.rules import rule_align
 from onnx_dnscp.options import PruneOptions
+from onnx_dnscp.training.checkpoint import PhaseName
 from onnx_dnscp.training.loop import Listener
 from onnx_dnscp.training.setup import Trainer
 from onnx_dnscp.units import Units
 
 logger = logging.getLogger("onnx_dnscp")
 
+_FORWARD_SHARE = 1 / 3  # of a training step: the gradients take twice as long as the loss
+_EVALUATIONS = 3  # at the end: of the original, of the result, and of the original again to compare answers
 TRAIN_ACCURACY_SAMPLES = 10_000  # enough to estimate accuracy where only training samples are given
 
 
@@ -43,7 +48,7 @@ class Run:
     Attributes:
         trained: The original with the weights of the last stage.
         notes: What the user should know.
-        seconds: Of each training phase.
+        seconds: Of each training phase, and of setting up the first one.
         started: `time.monotonic()` at the beginning.
     """
 
@@ -106,8 +111,14 @@ class Run:
         elif options.augment:
             raise UsageError("--augment changes images of --data, and none is given.")
         keeper = Keeper(
-            directory, target.with_suffix(".run"), options.checkpoint_every, listener, lambda own: run.begin(own)
+            directory,
+            target.with_suffix(".run"),
+            options.checkpoint_every,
+            listener,
+            begin=lambda own: run.begin(own),
+            seconds_after=lambda phase, step: run.seconds_after(phase, step),
         )
+        keeper.repeated = [word for option in named_functions(options).items() for word in option]
         run = cls(loaded, target, plan_path, keeper, units, budget, dataset, test_data, scores, options, loaded.proto)
         run.started = started
         if dataset is None and options.train:
@@ -125,7 +136,14 @@ class Run:
             self,
             target=target,
             plan_path=None,
-            keeper=Keeper(None, target.with_suffix(".run"), old.every, old.listener, lambda own: run.begin(own)),
+            keeper=Keeper(
+                None,
+                target.with_suffix(".run"),
+                old.every,
+                old.listener,
+                begin=lambda own: run.begin(own),
+                seconds_after=lambda phase, step: run.seconds_after(phase, step),
+            ),
             budget=make_budget(self.units, options),
             dataset=self.dataset if train or (self.dataset is not None and self.dataset.real) else None,
             options=options,
@@ -134,8 +152,25 @@ class Run:
             seconds={},
             started=time.monotonic(),
         )
+        run.keeper.repeated = old.repeated
         run.notes += run._first_notes()
         return run
+
+    def seconds_after(self, phase: PhaseName, step_seconds: float) -> float:
+        """About how long everything takes that comes after a phase of which a step takes so long.
+
+        Surgery makes steps shorter by an amount that nobody knows before; until then they count as they are.
+        """
+        trainer = self.trainer()
+        dataset, limit = self.measured_on()
+        samples = 0 if dataset is None else min(limit or len(dataset.samples), len(dataset.samples))
+        batches = -(-samples // (trainer.batch_size * self.options.accumulate))
+        measuring = latency.about_seconds() + _FORWARD_SHARE * step_seconds * batches * _EVALUATIONS
+        if phase == "fine-tune" or not self.options.finetune_epochs:
+            return measuring
+        steps = trainer.num_steps(self.options.finetune_epochs)
+        after_surgery = _FORWARD_SHARE * step_seconds * batches
+        return self.seconds.get("set-up", 0.0) + after_surgery + steps * step_seconds + measuring
 
     def _first_notes(self) -> list[str]:
         """What is known before any work."""
@@ -163,22 +198,36 @@ class Run:
     def record(self) -> RunRecord:
         """What this run was asked for."""
         o = self.options
-        files = [self.loaded.path, *self.loaded.data_files, *(path for path in (o.data, o.test_data) if path)]
-        paths = {
-            "model": self.loaded.path,
-            "output": self.target,
-            "plan_out": self.plan_path,
-            "data": o.data,
-            "test_data": o.test_data,
-        }
+        given = {"data": o.data, "test_data": o.test_data}
+        samples = {name: path for name, path in given.items() if path is not None and not is_function(path)}
+        files = [self.loaded.path, *self.loaded.data_files, *samples.values()]
+        paths = {"model": self.loaded.path, "output": self.target, "plan_out": self.plan_path, **samples}
         return RunRecord.model_validate(
             {
                 **dict(o),
                 **{name: path and path.absolute() for name, path in paths.items()},
                 "model_sha256": self.loaded.sha256,
-                "fingerprints": {str(path.absolute()): fingerprint(path) for path in files},
+                "fingerprints": {str(path.absolute()): fingerprint(path) for path in files} | self._made_samples(),
             }
         )
+
+    def _made_samples(self) -> dict[str, str]:
+        """Fingerprints of samples that functions have made."""
+        opened = ((self.options.data, self.dataset), (self.options.test_data, self.test_data))
+        return {str(path): own.fingerprint for path, own in opened if path and own and own.fingerprint}
+
+    def check_samples(self, record: RunRecord) -> None:
+        """Make sure that functions make the samples that they made when the run of `record` began.
+
+        Raises:
+            UsageError: They do not.
+        """
+        for name, digest in self._made_samples().items():
+            if record.fingerprints.get(name) != digest:
+                raise UsageError(
+                    f"{name!r} gives other samples than when the run began, so the run cannot go on; let it give the "
+                    "old ones, or begin again."
+                )
 
     def trainer(self) -> Trainer:
         """What makes the training phases; the same one every time, because phases share the teacher."""
@@ -205,6 +254,12 @@ class Run:
         if self.test_data is not None:
             return self.test_data, None
         return self.dataset, TRAIN_ACCURACY_SAMPLES
+
+
+def named_functions(options: PruneOptions) -> dict[str, str]:
+    """Options that name functions which make samples, with the names."""
+    given = {"--data": options.data, "--test-data": options.test_data}
+    return {option: str(path) for option, path in given.items() if path is not None and is_function(path)}
 
 
 def make_budget(units: Units, options: PruneOptions) -> Budget:

@@ -28,7 +28,7 @@ from onnx_dnscp.commands.prune_stages import carry_out
 from onnx_dnscp.commands.report import leave_picture
 from onnx_dnscp.commands.run_directory import OPTIONS, PLAN, REPORT, RunDirectory, RunRecord
 from onnx_dnscp.commands.saving import model_file
-from onnx_dnscp.errors import DivergenceError, Interrupted, RequestError, UsageError
+from onnx_dnscp.errors import DataError, DivergenceError, Interrupted, RequestError, StorageError, UsageError
 from onnx_dnscp.evaluation import evaluate_model
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.methods import METHODS
@@ -70,8 +70,11 @@ def search(
         is_kept = run_dir is not None
         try:
             return _Search(base, options, directory).result()
-        except (Interrupted, DivergenceError):
+        except (Interrupted, DivergenceError, StorageError):
             is_kept = True
+            raise
+        except DataError:
+            is_kept |= any(path.glob("try-*"))
             raise
         finally:
             if not is_kept:
@@ -83,6 +86,7 @@ def resume_search(record: RunRecord, directory: RunDirectory, listener: Listener
     with ExitStack() as held:
         options = _of_one_run(record.options)
         base = Run.prepare(record.model, record.output, record.plan_out, None, options, listener, held)
+        base.check_samples(record)
         return _Search(base, record.options, directory).result()
 
 
@@ -131,7 +135,7 @@ class _Search:
         except Interrupted:
             raise
         except KeyboardInterrupt:
-            raise Interrupted(self.base.keeper.interrupted()) from None
+            raise Interrupted(f"Interrupted; no model was written. {self.base.keeper.keep()}".rstrip()) from None
 
     def _look(self) -> None:
         """Try ratios: one-shot first, then with training."""

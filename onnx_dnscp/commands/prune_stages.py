@@ -16,7 +16,7 @@ from onnx_dnscp.commands.prune_run import Run
 from onnx_dnscp.commands.report import leave_picture
 from onnx_dnscp.commands.samples import verification_batches
 from onnx_dnscp.commands.saving import ModelFile, model_file
-from onnx_dnscp.errors import DivergenceError, Interrupted
+from onnx_dnscp.errors import DataError, DivergenceError, Interrupted, StorageError
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.budget import Mask
 from onnx_dnscp.plan import Plan, make_plan
@@ -41,9 +41,11 @@ def carry_out(run: Run) -> PruneReport:
     try:
         return _stages(run)
     except DivergenceError as error:
-        raise DivergenceError(f"{error} {run.keeper.way_on('--lr', 'RATE')}") from error
+        raise DivergenceError(f"{error} {run.keeper.roll_back(run.options.highest_rate)}") from error
+    except (StorageError, DataError) as error:
+        raise type(error)(f"{error} {run.keeper.keep()}".rstrip()) from error
     except KeyboardInterrupt:
-        raise Interrupted(run.keeper.interrupted()) from None
+        raise Interrupted(f"Interrupted; no model was written. {run.keeper.keep()}".rstrip()) from None
 
 
 def _stages(run: Run) -> PruneReport:
@@ -58,6 +60,7 @@ def _stages(run: Run) -> PruneReport:
     tuned, embedded = _fine_tune(run, pruned, cuts, mask)
     logger.info("verifying the result against the masked model")
     checked = first_check if tuned is pruned else _verify(run, tuned, embedded, mask)
+    logger.info("measuring both models")
     file = model_file(tuned, run.target)
     report = make_report(run, tuned, mask, checked, file.size, accuracy)
     _save(run, file, plan, report)
@@ -71,6 +74,7 @@ def _fine_tune(run: Run, pruned: onnx.ModelProto, cuts: Cuts, mask: Mask) -> tup
     state = run.keeper.states.get("fine-tune")
     started = time.monotonic() - (state.seconds if state else 0.0)
     if state is None or not state.is_done:
+        logger.info("building gradients of the pruned network and checking them")
         phase = run.trainer().phase("fine-tune", pruned, removal=Removal(run.units, ~mask))
         state = phase.begin(state)
         logger.info("fine-tuning: %d steps", state.num_steps)

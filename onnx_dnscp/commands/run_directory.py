@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from onnx_dnscp.atomic import check_writable, write_bytes
 from onnx_dnscp.commands.inspect import Inspection
+from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.environment import describe_environment
-from onnx_dnscp.errors import UsageError
+from onnx_dnscp.errors import StorageError, UsageError
 from onnx_dnscp.lock import locked
 from onnx_dnscp.masks.method import MaskEvent, MaskHistory
 from onnx_dnscp.options import PruneOptions
@@ -69,8 +70,9 @@ class RunLog:
 
     def lines(self, name: str, start: int) -> list[str]:
         """The lines of the file `name` from number `start` on, as JSON."""
-        rows: Sequence[Progress | MaskEvent] = self.steps if name == _STEPS else self.history.events
-        return [json.dumps(asdict(row)) for row in islice(rows, start, None)]
+        if name == _STEPS:
+            return [json.dumps(step.recorded()) for step in islice(self.steps, start, None)]
+        return [json.dumps(asdict(event)) for event in islice(self.history.events, start, None)]
 
 
 class RunDirectory:
@@ -85,6 +87,12 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._written = dict.fromkeys(_LOGS, 0)  # lines
+        self._ends = dict.fromkeys(_LOGS, 0)  # bytes
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a run to go on with; somebody may have removed the folder."""
+        return (self.path / OPTIONS).exists()
 
     @classmethod
     @contextmanager
@@ -97,7 +105,7 @@ class RunDirectory:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"Cannot make the run directory {str(path)!r}: {error.strerror or error}.") from error
+            raise StorageError(f"Cannot make the run directory {str(path)!r}: {error.strerror or error}.") from error
         with locked(path):
             if (path / REPORT).exists():
                 raise UsageError(f"The run directory {str(path)!r} already holds a run; give another one.")
@@ -127,10 +135,7 @@ class RunDirectory:
                     shutil.rmtree(half_written, ignore_errors=True)
                 else:
                     half_written.unlink(missing_ok=True)
-            directory = cls(path)
-            for phase in _PHASES:
-                directory._checkpoint(phase, proven=False).unlink(missing_ok=True)
-            yield directory
+            yield cls(path)
 
     def describe(self, found: Inspection) -> None:
         """Write what the run works on and where it was begun."""
@@ -148,6 +153,8 @@ class RunDirectory:
             UsageError: The file was changed or written by another version.
         """
         path = self.path / OPTIONS
+        if not path.is_file():
+            raise UsageError(f"{str(self.path)!r} is no run directory: it has no {OPTIONS}.")
         try:
             return RunRecord.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
@@ -164,18 +171,28 @@ class RunDirectory:
             self._checkpoint(state.name, proven=False).unlink(missing_ok=True)
 
     def prove(self, phase: PhaseName) -> None:
-        """Let a checkpoint that was not proven, if there is one, take the place of the last one."""
-        with suppress(FileNotFoundError):
-            os.replace(self._checkpoint(phase, proven=False), self._checkpoint(phase))
+        """Let a checkpoint that was not proven, if there is one, take the place of the last one.
+
+        Raises:
+            StorageError: The operating system refuses.
+        """
+        path = self._checkpoint(phase)
+        try:
+            if (unproven := self._checkpoint(phase, proven=False)).exists():
+                os.replace(unproven, path)
+        except OSError as error:
+            raise StorageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
 
     def _checkpoint(self, phase: PhaseName, *, proven: bool = True) -> Path:
         return self.path / (f"{phase}.npz" if proven else f"{phase}.unproven.npz")
 
     def restore(self, log: RunLog) -> dict[PhaseName, PhaseState]:
-        """The last state of every phase that has one; `log`, and the files of it, become what they were then."""
+        """The last good state of every phase that has one; `log`, and the files of it, become what they were then."""
         states: dict[PhaseName, PhaseState] = {}
         self._written = dict.fromkeys(self._written, 0)
         for phase in _PHASES:
+            with suppress(OSError):  # not there, or on a disk that fails
+                self._checkpoint(phase, proven=False).unlink()
             path = self._checkpoint(phase)
             if path.exists():
                 states[phase], self._written = load_state(path)
@@ -198,15 +215,20 @@ class RunDirectory:
 
     def _append(self, log: RunLog) -> None:
         for name in self._written:
-            lines = log.lines(name, self._written[name])
+            path, lines = self.path / name, log.lines(name, self._written[name])
             try:
-                with (self.path / name).open("a", encoding="utf-8") as file:
-                    file.writelines(f"{line}\n" for line in lines)
+                with path.open("ab") as file:
+                    if file.tell() < self._ends[name]:
+                        raise StorageError(f"{str(path)!r} has lost lines that were written to it.")
+                    file.truncate(self._ends[name])  # an earlier attempt may have failed half-way
+                    file.writelines(f"{line}\n".encode() for line in lines)
                     file.flush()
                     os.fsync(file.fileno())
+                    end = file.tell()
             except OSError as error:
-                raise UsageError(f"Cannot write {str(self.path / name)!r}: {error.strerror or error}.") from error
+                raise StorageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
             self._written[name] += len(lines)
+            self._ends[name] = end
 
     def _first_lines(self, name: str, count: int) -> list[str]:
         """The first lines of a file, which loses all others: they are of steps after the checkpoint."""
@@ -214,8 +236,19 @@ class RunDirectory:
         lines = path.read_text(encoding="utf-8").splitlines()[:count] if path.exists() else []
         if len(lines) < count:
             raise UsageError(f"{str(path)!r} has lost lines since the checkpoint was written; the run cannot go on.")
-        write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+        content = "".join(f"{line}\n" for line in lines).encode()
+        write_bytes(path, content)
+        self._ends[name] = len(content)
         return lines
+
+
+def preprocess_of(path: Path) -> Preprocess:
+    """How the run in the directory `path` prepares its samples, whether it has ended or not.
+
+    Raises:
+        UsageError: It is no run directory, or of another version.
+    """
+    return RunDirectory(path).record().preprocess
 
 
 def read_log(path: Path) -> RunLog:

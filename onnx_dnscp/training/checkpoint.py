@@ -9,6 +9,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from onnx_dnscp.runtime import first_line
 PhaseName = Literal["train", "fine-tune"]
 Array = NDArray[Any]
 
-FORMAT = "onnx-dnscp-checkpoint/1"
+FORMAT = "onnx-dnscp-checkpoint/2"
 _HEADER = "header"
 _MASK = "mask"
 _GROUPS = ("weights", "optimizer", "method")  # dictionaries of arrays, by attribute of the state
@@ -47,6 +48,8 @@ class PhaseState:
         mask: (units,) for the next step; None before the first, and in a phase without masks.
         method: The pruning method's state: JSON values and arrays.
         notes: What the user should know about the training graph.
+        first_loss: Of the first step; None before it.
+        num_exploded: Steps in a row, up to now, whose loss was out of all proportion to it.
         whole: False while a step is changing the arrays.
     """
 
@@ -59,12 +62,23 @@ class PhaseState:
     mask: Mask | None = None
     method: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    first_loss: float | None = None
+    num_exploded: int = 0
     whole: bool = True
 
     @property
     def is_done(self) -> bool:
         """Whether the phase is over."""
         return self.step >= self.num_steps
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether one can go on from here: between two steps, and the loss was no worse than usual."""
+        return self.whole and self.num_exploded == 0
+
+    def copy(self) -> PhaseState:
+        """The same state in arrays of its own."""
+        return deepcopy(self)
 
 
 def save_state(path: Path, state: PhaseState, counts: Mapping[str, int]) -> None:
@@ -76,7 +90,7 @@ def save_state(path: Path, state: PhaseState, counts: Mapping[str, int]) -> None
         counts: Numbers that `load_state` gives back.
 
     Raises:
-        UsageError: The operating system refuses.
+        StorageError: The operating system refuses.
     """
     assert state.whole, "half a step is no state"
     header = {
@@ -87,6 +101,8 @@ def save_state(path: Path, state: PhaseState, counts: Mapping[str, int]) -> None
         "seconds": state.seconds,
         "method": {key: value for key, value in state.method.items() if not isinstance(value, np.ndarray)},
         "notes": state.notes,
+        "first_loss": state.first_loss,
+        "num_exploded": state.num_exploded,
         "counts": dict(counts),
     }
     arrays: dict[str, Any] = {_HEADER: np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)}
@@ -117,6 +133,7 @@ def load_state(path: Path) -> tuple[PhaseState, dict[str, int]]:
         for key, value in arrays.items():
             group, name = key.split("/", 1)
             getattr(state, group)[unquote(name)] = value
+        state.first_loss, state.num_exploded = header["first_loss"], header["num_exploded"]
         state.notes, counts = tuple(header["notes"]), dict(header["counts"])
     except (OSError, LookupError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import ChainMap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.errors import DivergenceError
 from onnx_dnscp.masks.budget import Budget, Mask
 from onnx_dnscp.masks.method import MaskHistory, Method, StepState
 from onnx_dnscp.training.checkpoint import PhaseName, PhaseState, copy_arrays
+from onnx_dnscp.training.divergence import check_sound
 from onnx_dnscp.training.engines.base import Engine
 from onnx_dnscp.training.losses.base import Loss
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, Optimizer, add_gradients, clip_gradients
@@ -28,6 +27,15 @@ from onnx_dnscp.units import Units
 Gradients = dict[str, NDArray[Any]]
 
 SETTLED_SHARE = 0.15  # of the dynamic phase, at its end: masks no longer move, weights and batch norm follow them
+
+
+class GroupWidth(NamedTuple):
+    """How many of a group's channels are on."""
+
+    id: int
+    name: str  # of the first node that reads it
+    width: int
+    kept: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class Progress:
         learning_rate: Of the last step.
         gradient_norm: Of the last step, before clipping.
         accuracy: Of the network as it is, where it was measured after this step.
+        groups: While masks move; for those who watch, no part of a run's record.
+        run_seconds_left: With all that comes after this phase, if that can be said; no part of the record either.
     """
 
     phase: str
@@ -57,6 +67,12 @@ class Progress:
     learning_rate: float
     gradient_norm: float
     accuracy: float | None = None
+    groups: tuple[GroupWidth, ...] = ()
+    run_seconds_left: float | None = None
+
+    def recorded(self) -> dict[str, Any]:
+        """What belongs into the record of a run."""
+        return {name: value for name, value in vars(self).items() if name not in ("groups", "run_seconds_left")}
 
 
 Listener = Callable[[Progress], None]  # hears about every step
@@ -95,7 +111,7 @@ class Phase:
         if saved is not None:
             copy_arrays(saved.weights, self.engine.weights, "weights")
             self.optimizer.state.update(saved.optimizer)
-            state.step, state.seconds, state.mask, state.method = saved.step, saved.seconds, saved.mask, saved.method
+            state = replace(saved, num_steps=state.num_steps, notes=self.notes)
         state.weights, state.optimizer = self.engine.weights, self.optimizer.state
         return state
 
@@ -120,7 +136,7 @@ def train_with_masks(
     used to its final width. `state` moves on; drops and recoveries are added to `history`.
 
     Raises:
-        DivergenceError: The loss or a gradient is no longer finite.
+        DivergenceError: The loss or a gradient is no longer finite, or the loss has exploded.
     """
     moving = moving_steps(phase.schedule.num_steps)
     # Consumers whose weights do not learn (quantised or half-precision ones) are judged by what the file stores.
@@ -151,15 +167,22 @@ def train_with_masks(
         after=after,
         ratio=lambda: budget.ratio(mask),
         recovered=lambda: history.num_recovered,
+        groups=lambda: group_widths(units, mask),
     )
     return mask
+
+
+def group_widths(units: Units, mask: Mask) -> tuple[GroupWidth, ...]:
+    """How many channels of every group are on."""
+    kept = np.bincount(units.group_of[mask], minlength=len(units.groups)).tolist()
+    return tuple(GroupWidth(g.id, g.consumers[0], g.width, n) for g, n in zip(units.groups, kept, strict=True))
 
 
 def fine_tune(phase: Phase, state: PhaseState, ratio: float, recovered: int, observe: Observer) -> None:
     """Train the pruned network on; `state` moves on.
 
     Raises:
-        DivergenceError: The loss or a gradient is no longer finite.
+        DivergenceError: The loss or a gradient is no longer finite, or the loss has exploded.
     """
     _run(phase, state, observe, ratio=lambda: ratio, recovered=lambda: recovered)
 
@@ -173,6 +196,7 @@ def _run(
     recovered: Callable[[], int],
     feed_mask: Callable[[], Mask] | None = None,
     after: Callable[[int, Gradients], None] | None = None,
+    groups: Callable[[], tuple[GroupWidth, ...]] = tuple,
 ) -> None:
     batches = phase.batches(state.step * phase.accumulate)
     started = time.monotonic() - state.seconds
@@ -181,7 +205,7 @@ def _run(
         with np.errstate(over="ignore", invalid="ignore"):  # whatever overflows is found in the next loss
             loss, gradients = _gradients(phase, batches, None if feed_mask is None else feed_mask())
             norm = clip_gradients(gradients, phase.clip)
-            _check_finite(loss, norm, state)
+            check_sound(loss, norm, state)
             rate = phase.schedule(state.step)
             phase.optimizer.update(phase.engine.weights, gradients, rate)
             state.step += 1
@@ -192,15 +216,18 @@ def _run(
         left = state.seconds / state.step * (state.num_steps - state.step)
         observe(
             state,
-            Progress(phase.name, state.step, state.num_steps, loss, ratio(), recovered(), left, rate, norm),
-        )
-
-
-def _check_finite(loss: float, norm: float, state: PhaseState) -> None:
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        what = f"the loss became {loss}" if not math.isfinite(loss) else f"the gradient's norm became {norm}"
-        raise DivergenceError(
-            f"Training diverged: {what} at step {state.step + 1} of the {state.name} phase; try a smaller --lr."
+            Progress(
+                phase.name,
+                state.step,
+                state.num_steps,
+                loss,
+                ratio(),
+                recovered(),
+                left,
+                rate,
+                norm,
+                groups=groups(),
+            ),
         )
 
 

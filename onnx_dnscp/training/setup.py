@@ -14,7 +14,7 @@ from onnx_dnscp.errors import DataError, RequestError
 from onnx_dnscp.evaluation import batch_limit
 from onnx_dnscp.graph import Graph
 from onnx_dnscp.masks.method import Method
-from onnx_dnscp.options import DEFAULT_LEARNING_RATES, LossName, PruneOptions
+from onnx_dnscp.options import LossName, PruneOptions
 from onnx_dnscp.training.checkpoint import PhaseName
 from onnx_dnscp.training.engines.base import EngineFactory
 from onnx_dnscp.training.engines.ort import OrtEngine
@@ -147,7 +147,6 @@ class Trainer:
         o = self.options
         view, loss = self.view(model, units=units, method=method, removal=removal)
         num_steps = self.num_steps(o.epochs if name == "train" else o.finetune_epochs)
-        rate = o.learning_rate or DEFAULT_LEARNING_RATES[o.optimizer]
         seed = o.seed if name == "train" else o.seed + 1
         engine = ENGINES["ort"](view, threads=max(1, self._cores // self._shards), shards=self._shards)
         batches = partial(self.dataset.training_batches, self.batch_size, seed)
@@ -159,7 +158,7 @@ class Trainer:
             loss=loss,
             optimizer=make_optimizer(o.optimizer, momentum=o.momentum, weight_decay=o.weight_decay),
             batches=batches,
-            schedule=make_schedule(rate, num_steps, o.warmup),
+            schedule=make_schedule(o.highest_rate, num_steps, o.warmup),
             accumulate=o.accumulate,
             clip=o.clip,
             notes=tuple(view.notes),

@@ -1,0 +1,183 @@
+"""A checkpoint holds everything that a step depends on: training goes on from any step as if nothing had happened.
+
+The engine is a stand-in whose gradients follow the weights and the batch, so that hundreds of steps take no time; with
+the real one, `test_resume.py` does the same a few times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from models import load
+from onnx_dnscp.data.batch import Batch
+from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.masks.budget import Budget
+from onnx_dnscp.masks.method import MaskHistory
+from onnx_dnscp.masks.methods import METHODS, MethodSettings
+from onnx_dnscp.training.checkpoint import PhaseState, load_state, save_state
+from onnx_dnscp.training.loop import Phase, Progress, train_with_masks
+from onnx_dnscp.training.optimizers import OptimizerName, make_optimizer
+from onnx_dnscp.training.schedule import make_schedule
+from onnx_dnscp.units import Units
+
+STEPS = 16
+
+
+@pytest.fixture
+def units(tiny_model: onnx.ModelProto) -> Units:
+    """Ten in two groups."""
+    return discover(load(tiny_model))
+
+
+class Engine:
+    """Pulls weights to where they were, and pushes them somewhere else with each batch; a statistic moves as well."""
+
+    def __init__(self, units: Units) -> None:
+        self._home = {name: np.array(value) for name, value in units.graph.stored.items() if value.dtype == np.float32}
+        self.trainable = tuple(name for name in self._home if name != "b1")
+        self.weights = {name: value.copy() for name, value in self._home.items()}
+
+    def step(self, feeds: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+        """Of one batch."""
+        self.weights["b1"] *= np.float32(0.9)
+        rng = np.random.default_rng(int(feeds["x"]))
+        share = np.float32(feeds["dnscp//mask"].mean())
+        gradients = {
+            name: share * (self.weights[name] - self._home[name]) + 3 * rng.standard_normal(self._home[name].shape)
+            for name in self.trainable
+        }
+        loss = sum(float(np.abs(gradient).sum()) for gradient in gradients.values()) + float(self.weights["b1"].sum())
+        return loss, {name: gradient.astype(np.float32) for name, gradient in gradients.items()}
+
+
+class NoLoss:
+    """The engine has its own."""
+
+    name = "none"
+
+    def feeds(self, batch: Batch) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def attach(self, view: Any, result: str = "") -> None:
+        """Nothing."""
+
+
+def batches(start: int = 0) -> Iterator[Batch]:
+    return (Batch({"x": np.array(float(number))}) for number in count(start))
+
+
+@dataclass
+class Run:
+    """One training run, which may stop after some steps.
+
+    Attributes:
+        seen: Loss and gradient norm of every step.
+        masks: For every step that follows.
+    """
+
+    units: Units
+    optimizer: OptimizerName = "sgd"
+    method: str = "dnscp"
+    rule: str = "doc"
+    seen: list[tuple[float, float]] = field(default_factory=list)
+    masks: list[list[bool]] = field(default_factory=list)
+    weights: dict[str, Any] = field(default_factory=dict)
+
+    def train(self, path: Path, *, stop: int = STEPS, saved: PhaseState | None = None, start: int | None = None) -> Run:
+        """From the beginning or from a state; write the state after step `stop` to `path`."""
+        budget = Budget(self.units, "channels", 0.5)
+        rng = np.random.default_rng(5)
+        settings = MethodSettings(
+            self.units, budget, rng, schedule=None, rule=self.rule, c_rate=0.0, gamma=0.5, power=1.0
+        )  # type: ignore[arg-type]
+        phase = Phase(
+            "train", Engine(self.units), NoLoss(), make_optimizer(self.optimizer, momentum=0.9, weight_decay=0.01),
+            batches if start is None else lambda _: batches(start), make_schedule(0.3, STEPS, 3), accumulate=2,
+        )  # fmt: skip
+        state = phase.begin(saved)
+
+        class Stopped(Exception):  # noqa: N818
+            pass
+
+        def observe(now: PhaseState, progress: Progress) -> None:
+            self.seen.append((progress.loss, progress.gradient_norm))
+            self.masks.append(np.asarray(now.mask).tolist())
+            if now.step == stop:
+                save_state(path, now, {})
+                raise Stopped
+
+        method = METHODS[self.method].make(settings)
+        with pytest.raises(Stopped):
+            train_with_masks(phase, state, self.units, method, budget, MaskHistory(), observe)
+        self.weights = {name: value.copy() for name, value in state.weights.items()}
+        return self
+
+    def goes_on_like(self, whole: Run) -> bool:
+        """Whether this is the rest of a whole run, bit by bit."""
+        rest = len(self.seen)
+        same = all(np.array_equal(value, whole.weights[name]) for name, value in self.weights.items())
+        return same and (self.seen, self.masks) == (whole.seen[-rest:], whole.masks[-rest:])
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "adamw": {"optimizer": "adamw"},
+    "patent": {"rule": "patent"},
+    "tf2": {"rule": "tf2"},
+    "random": {"method": "random"},
+}
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_training_goes_on_from_any_step(case: str, units: Units, tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    whole = Run(units, **CASES[case]).train(tmp_path / "end.npz")
+    for step in range(1, STEPS):
+        Run(units, **CASES[case]).train(path, stop=step)
+        assert Run(units, **CASES[case]).train(tmp_path / "end.npz", saved=load_state(path)[0]).goes_on_like(whole), (
+            step
+        )
+
+
+def _other_weights(state: PhaseState) -> None:
+    state.weights = {name: value * np.float32(1.000001) for name, value in state.weights.items()}
+
+
+def _other_mask(state: PhaseState) -> None:
+    assert state.mask is not None
+    state.mask = np.roll(state.mask, 1)
+
+
+def _other_draws(state: PhaseState) -> None:
+    state.method["rng"] = np.random.default_rng(5).bit_generator.state  # as at the beginning
+
+
+LOST: dict[str, Callable[[PhaseState], None]] = {
+    "weights": _other_weights,
+    "mask": _other_mask,
+    "optimiser": lambda state: state.optimizer.clear(),
+    "random state": _other_draws,
+    "learning rate": lambda state: setattr(state, "step", state.step - 2),
+}
+
+
+@pytest.mark.parametrize("part", [*LOST, "data position"])
+def test_no_part_of_a_state_may_be_lost(part: str, units: Units, tmp_path: Path) -> None:
+    """The test above would notice."""
+    path = tmp_path / "state.npz"
+    whole = Run(units).train(tmp_path / "end.npz")
+    assert len({tuple(mask) for mask in whole.masks}) > 3, "masks move"
+    Run(units).train(path, stop=STEPS // 4)
+    state, _ = load_state(path)
+    LOST.get(part, lambda _: None)(state)
+    start = 0 if part == "data position" else None
+    assert not Run(units).train(tmp_path / "end.npz", saved=state, start=start).goes_on_like(whole)
