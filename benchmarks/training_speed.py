@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from torch import nn
 from training_networks import CLASSES, SETTINGS, Setting, export, make, samples
 
+from onnx_dnscp.data.arrays import ArraySamples
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
-from onnx_dnscp.data.npz import ArraySamples
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.budget import Budget, Mask

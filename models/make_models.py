@@ -21,8 +21,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from onnx_dnscp import evaluate
+from onnx_dnscp.data.arrays import ArraySamples
 from onnx_dnscp.data.dataset import Dataset
-from onnx_dnscp.data.npz import ArraySamples
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.loop import Phase, fine_tune

@@ -19,11 +19,12 @@ from onnx_dnscp.commands.evaluate import evaluate
 from onnx_dnscp.commands.inspect import inspect
 from onnx_dnscp.commands.prune import prune, resume
 from onnx_dnscp.commands.report import report
+from onnx_dnscp.commands.run_directory import preprocess_of
 from onnx_dnscp.config import config_text, read_config
 from onnx_dnscp.costs import METRICS
 from onnx_dnscp.data.augment import AUGMENTATIONS
 from onnx_dnscp.data.preprocess import Preprocess
-from onnx_dnscp.errors import Interrupted, PruneError, UsageError
+from onnx_dnscp.errors import Interrupted, PruneError, RequestError, UsageError
 from onnx_dnscp.interruption import interrupt_on_sigterm
 from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.options import DEFAULT_LEARNING_RATES, PruneOptions
@@ -36,6 +37,9 @@ EXIT_BUG = 1
 Command = TypeVar("Command", bound=Callable[..., Any])
 Checked = TypeVar("Checked", bound=BaseModel)
 _PATH = click.Path(path_type=Path)
+_DATA = (
+    ".npz or .npy arrays, images in a folder, .zip, .tar or .parquet, or a function of yours as package.module:function"
+)
 
 
 class _Numbers(click.ParamType[tuple[float, ...]]):
@@ -102,6 +106,25 @@ def _optimizer_options(command: Command) -> Command:
     return command
 
 
+def _like_run(command: Command) -> Command:
+    """The option that takes those of `_preprocess_options` from a run."""
+    return click.option(
+        "--run",
+        type=_PATH,
+        is_eager=True,
+        expose_value=False,
+        callback=_read_preprocess,
+        metavar="RUN",
+        help="Prepare samples as the run in this folder did; the command line wins.",
+    )(command)
+
+
+def _read_preprocess(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Take the defaults of how samples are prepared from a run directory; a click callback."""
+    if path is not None:
+        context.default_map = {name: value for name, value in preprocess_of(path) if value is not None}
+
+
 def _refuse_others(context: click.Context, *allowed: str) -> None:
     """Make sure that no parameter was given besides these."""
     for parameter in context.command.params:
@@ -130,10 +153,10 @@ def _checked(kind: type[Checked], **values: Any) -> Checked:
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 
 
-def _show(result: BaseModel, as_json: bool, table: Callable[[Any], None]) -> None:
+def _show(result: BaseModel, as_json: bool, table: Callable[[Any], None], *, quiet: bool = False) -> None:
     if as_json:
         click.echo(result.model_dump_json(indent=1))
-    else:
+    elif not quiet:
         table(result)
 
 
@@ -194,7 +217,7 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     help="Keep a multiple of this many channels per group [default: up to 16 with --metric macs, else 1].",
 )
 @_node_patterns
-@click.option("--data", type=_PATH, help="Training samples: .npz, or images in a folder, .zip, .tar or .parquet.")
+@click.option("--data", type=_PATH, help=f"Training samples: {_DATA}.")
 @click.option(
     "--augment",
     multiple=True,
@@ -318,6 +341,7 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 )
 @click.option("--print-config", is_flag=True, help="Print the options that are in effect as such a file, and end.")
 @_preprocess_options
+@click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only; with --json, the result too.")
 @_json_option
 @click.pass_context
 def prune_command(
@@ -329,6 +353,7 @@ def prune_command(
     run_dir: Path | None,
     resumed: Path | None,
     print_config: bool,
+    quiet: bool,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -338,19 +363,20 @@ def prune_command(
     if print_config:
         return click.echo(config_text(context, own if values["max_drop"] is not None else ()), nl=False)
     if resumed is not None:
-        _refuse_others(context, "resumed", "learning_rate", "as_json")
-        with console.progress_listener() as listener:
-            report = resume(resumed, listener=listener, learning_rate=values["learning_rate"])
-        return _show(report, as_json, console.show_prune)
+        _refuse_others(context, "resumed", "learning_rate", "data", "test_data", "quiet", "as_json")
+        with console.progress_listener(quiet=quiet) as listener:
+            again = {name: values[name] for name in ("learning_rate", "data", "test_data")}
+            report = resume(resumed, listener=listener, **again)
+        return _show(report, as_json, console.show_prune, quiet=quiet)
     if model is None:
         raise click.MissingParameter(ctx=context, param_hint="'MODEL'", param_type="argument")
     preprocess = _take_preprocess(values)
     for name in own:
         del values[name]
     options = _checked(PruneOptions, train=not values.pop("no_train"), preprocess=preprocess, **values)
-    with console.progress_listener() as listener:
+    with console.progress_listener(quiet=quiet) as listener:
         report = prune(model, output, plan_out=plan_out, run_dir=run_dir, listener=listener, options=options)
-    _show(report, as_json, console.show_prune)
+    _show(report, as_json, console.show_prune, quiet=quiet)
 
 
 @cli.command("report")
@@ -374,9 +400,10 @@ def apply_command(model: Path, plan: Path, output: Path | None, as_json: bool) -
 
 @cli.command("evaluate")
 @click.argument("model", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="Samples: .npz, or images in a folder, .zip, .tar or .parquet.")
+@click.option("--data", type=_PATH, required=True, help=f"Samples: {_DATA}.")
 @click.option("--reference", type=_PATH, help="Count agreement with this model.")
 @click.option("--limit", type=click.IntRange(min=1), help="Look at the first samples only.")
+@_like_run
 @_preprocess_options
 @_json_option
 def evaluate_command(
@@ -393,6 +420,7 @@ def evaluate_command(
 @click.argument("second", type=_PATH)
 @click.option("--data", type=_PATH, help="Compare accuracy on these samples too.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of ONNX Runtime [default: its choice].")
+@_like_run
 @_preprocess_options
 @_json_option
 def compare_command(first: Path, second: Path, data: Path | None, threads: int, as_json: bool, **values: Any) -> None:
@@ -424,6 +452,10 @@ def run(arguments: list[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _fail(str(error), error.exit_code)
+    except MemoryError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(f"There is not enough memory for this: {first_line(error)}.", RequestError.exit_code)
     except Exception as error:
         if debug:
             traceback.print_exc()

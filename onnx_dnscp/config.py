@@ -18,7 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_NOT_OF_A_RUN = ("config", "print_config", "resumed", "as_json")  # what no file can ask for
+_NOT_OF_A_RUN = ("config", "print_config", "resumed", "as_json", "quiet")  # what no file can ask for
 
 
 def read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:

@@ -33,6 +33,11 @@ def latencies(models: Sequence[onnx.ModelProto], feeds: Mapping[str, NDArray[Any
     return _take_turns(models, feeds, threads)
 
 
+def about_seconds() -> float:
+    """How long measuring two models takes that run quickly."""
+    return 2 * ROUNDS * SECONDS_PER_RUN
+
+
 def _take_turns(models: Sequence[onnx.ModelProto], feeds: Mapping[str, NDArray[Any]], threads: int) -> list[float]:
     sessions = [_session(model, threads) for model in models]
     repeats = []

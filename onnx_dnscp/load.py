@@ -7,19 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
-from onnx import numpy_helper
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
+from onnx_dnscp.checks import all_tensors, check_functions, check_model
 from onnx_dnscp.errors import ModelError
+from onnx_dnscp.external import load_external_data
 from onnx_dnscp.structure import all_graphs
-
-FLOAT_TYPES = frozenset(
-    {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-)
+from onnx_dnscp.supervisor import working_on
 
 
 @dataclass(frozen=True)
@@ -54,9 +50,11 @@ def load_model(path: str | Path) -> LoadedModel:
 
     Raises:
         ModelError: Missing, empty, not ONNX, truncated, without nodes, with a dangling input, with
-            external data that is missing or outside the model's folder, with a damaged tensor or NaN weights.
+            external data that is missing or outside the model's folder, with a damaged tensor, NaN weights, or anything
+            else that `check_model` refuses.
     """
     path = Path(path)
+    working_on(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -77,14 +75,14 @@ def load_model(path: str | Path) -> LoadedModel:
     del content
     num_functions, private = len(proto.functions), frozenset[str]()
     if num_functions:
+        check_functions(proto, path)
         known = set(_stored_names(proto))
         proto = _inline_functions(proto, path)
         private = frozenset(_stored_names(proto)) - known
     inlined = len(proto.functions) < num_functions
-    data_files = _load_external_data(proto, path)
+    data_files = load_external_data(all_tensors(proto.graph), path)
     size += sum(file.stat().st_size for file in data_files)
-    _check_names(proto.graph, path)
-    _check_tensors(proto, path)
+    check_model(proto, path)
     return LoadedModel(path, proto, sha256, size, private, inlined, data_files)
 
 
@@ -102,80 +100,4 @@ def _inline_functions(proto: onnx.ModelProto, path: Path) -> onnx.ModelProto:
 def _stored_names(proto: onnx.ModelProto) -> Iterator[str]:
     for graph in all_graphs(proto.graph):
         yield from (tensor.name for tensor in graph.initializer)
-        yield from (node.output[0] for node in graph.node if node.op_type == "Constant")
-
-
-def _load_external_data(proto: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
-    """Load external tensors in place and return the files they were in."""
-    folder = path.resolve().parent
-    files: set[Path] = set()
-    for tensor in _stored_tensors(proto.graph):
-        if not uses_external_data(tensor):
-            continue
-        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
-        target = (folder / location).resolve()
-        if not location or not target.is_relative_to(folder):
-            raise ModelError(
-                f"Tensor {tensor.name!r} of {str(path)!r} keeps its data at {location!r}, outside the model's "
-                "folder; move the data file beside the model."
-            )
-        if not target.is_file():
-            raise ModelError(
-                f"Tensor {tensor.name!r} of {str(path)!r} needs the external data file {location!r}, which is "
-                "missing; put it beside the model."
-            )
-        files.add(target)
-    if not files:
-        return ()
-    try:
-        load_external_data_for_model(proto, str(folder))
-    except Exception as error:  # onnx raises several unrelated classes here
-        raise ModelError(f"The external data of {str(path)!r} cannot be read: {error}.") from error
-    return tuple(sorted(files))
-
-
-def _stored_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Initializers and Constant values of a graph, sub-graphs included."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                yield attribute.t
-            elif attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _stored_tensors(attribute.g)
-
-
-def _check_names(graph: onnx.GraphProto, path: Path) -> None:
-    known = {i.name for i in graph.input} | {i.name for i in graph.initializer}
-    known |= {i.values.name for i in graph.sparse_initializer}
-    for number, node in enumerate(graph.node):
-        label = f"Node {node.name or next(filter(None, node.output), number)!r} ({node.op_type}) of {str(path)!r}"
-        if not all(isinstance(name, str) for name in (node.name, *node.input, *node.output)):  # protobuf gives bytes
-            raise ModelError(f"{label} has a name that is not UTF-8 text; the file is damaged.")
-        for name in node.input:
-            if name and name not in known:
-                raise ModelError(
-                    f"{label} reads tensor {name!r}, which nothing before it makes; the file is damaged or its nodes "
-                    "are not in order."
-                )
-        if not any(node.output):
-            raise ModelError(f"{label} has no output; the file is damaged.")
-        known.update(node.output)
-    for output in graph.output:
-        if output.name not in known:
-            raise ModelError(f"Output {output.name!r} of {str(path)!r} is made by no node; the file is damaged.")
-
-
-def _check_tensors(proto: onnx.ModelProto, path: Path) -> None:
-    for tensor in _stored_tensors(proto.graph):
-        try:
-            values = numpy_helper.to_array(tensor)
-        except Exception as error:
-            raise ModelError(
-                f"Tensor {tensor.name!r} of {str(path)!r} is damaged: its data does not fit its shape "
-                f"{tuple(tensor.dims)}."
-            ) from error
-        if tensor.data_type in FLOAT_TYPES and values.size and np.isnan(np.min(values)):  # min passes NaN on
-            raise ModelError(
-                f"Weight {tensor.name!r} of {str(path)!r} contains NaN; the training that made it has diverged."
-            )
+        yield from (node.output[0] for node in graph.node if node.op_type == "Constant" and node.output)

@@ -110,6 +110,11 @@ class PruneOptions(BaseModel):
     checkpoint_every: int = Field(default=100, ge=1)
     preprocess: Preprocess = Preprocess()
 
+    @property
+    def highest_rate(self) -> float:
+        """The highest learning rate of each phase."""
+        return self.learning_rate or DEFAULT_LEARNING_RATES[self.optimizer]
+
     @field_validator("method")
     @classmethod
     def _known(cls, name: str) -> str:

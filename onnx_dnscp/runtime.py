@@ -6,7 +6,10 @@ and overwrite each other, so what is there has to be asked for and not assumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -18,13 +21,15 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.bfloat import uses_bfloat16, widen_bfloat16, widened
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.structure import BIG, join_weights, split_weights
+from onnx_dnscp.structure import BIG, all_nodes, join_weights, split_weights
 
 MAX_OPSET = 21  # newest default-domain opset that onnxruntime 1.19 runs and trains
 FIRST_IR_WITHOUT_INPUTS = 4  # before, every initializer had to be listed as a graph input
 MAX_IR_VERSION = 10  # newest IR version that onnxruntime 1.19 reads
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-training", "onnxruntime-training-cpu")
 _HEAVY = 1 << 26  # bytes of weights from which packed copies of them cost more than they speed up a run or two
+# Seconds of processor time for a run of a network with a Loop, which may never end, and more for each byte of weights.
+_LOOP_SECONDS, _LOOP_SECONDS_PER_BYTE = 5.0, 1e-6
 _SILENT = 4  # onnxruntime's log level "fatal only": its messages reach the user as our errors
 
 
@@ -155,6 +160,10 @@ class Session:
         options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
         self._what = what
         structure, apart = split_weights(model) if weights is None else (model, weights)
+        self._limit: float | None = None
+        if any(node.op_type == "Loop" for node in all_nodes(structure.graph)):
+            size = sum(array.nbytes for array in apart.values())
+            self._limit = _LOOP_SECONDS + _LOOP_SECONDS_PER_BYTE * size
         wanted = dict.fromkeys(more_outputs)
         for output in structure.graph.output:
             wanted.pop(output.name, None)
@@ -187,8 +196,34 @@ class Session:
             ModelError: The runtime stops with an error.
         """
         names = list(self.output_types) if outputs is None else list(outputs)
+        options = ort.RunOptions()
         try:
-            results = self._session.run(names, widened(feeds))
+            with _stopped_after(self._limit, options):
+                results = self._session.run(names, widened(feeds), options)
         except Exception as error:
+            if options.terminate:
+                raise ModelError(
+                    f"{self._what} was stopped after {self._limit:.0f} s of processor time: its Loop may never end."
+                ) from error
             raise ModelError(f"{self._what} cannot be run by ONNX Runtime: {first_line(error)}.") from error
         return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
+
+
+@contextmanager
+def _stopped_after(seconds: float | None, options: ort.RunOptions) -> Iterator[None]:
+    """Make a run with these options end once the process has worked for so long."""
+    if seconds is None:
+        yield
+        return
+    done, deadline = threading.Event(), time.process_time() + seconds
+
+    def watch() -> None:
+        while not done.wait(0.2):
+            if time.process_time() > deadline:
+                options.terminate = True
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()

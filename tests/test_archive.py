@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -95,13 +98,75 @@ def test_members_outside_are_refused(pack: Pack, name: str, tmp_path: Path) -> N
         opened(pack(tmp_path / "bad", {"a/0.png": png(0), name: png(1)}))
 
 
-def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+@pytest.mark.parametrize("name", ["b/1.png", "a/0.cls"])
+def test_links_in_a_tar_are_refused(kind: bytes, name: str, tmp_path: Path) -> None:
+    """What is left out in silence would be missed; what is no image may be a link."""
     path = pack_tar(tmp_path / "links", {"a/0.png": png(0)})
-    with tarfile.open(path, "a") as archive:
-        link = tarfile.TarInfo("b/1.png")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
-    assert len(opened(path).samples) == 1
+    for linked in ("notes", name):
+        with tarfile.open(path, "a") as archive:
+            link = tarfile.TarInfo(linked)
+            link.type, link.linkname = kind, "/etc/passwd"
+            archive.addfile(link)
+        if linked == "notes":
+            assert len(opened(path).samples) == 1
+    with pytest.raises(DataError, match=rf"has a link '{name}' in it, and links are not followed"):
+        opened(path)
+
+
+def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
+    path = pack_zip(tmp_path / "links", {"a/0.png": png(0)})
+    link = zipfile.ZipInfo("b/1.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(DataError, match=r"has a link 'b/1.png' in it"):
+        opened(path)
+
+
+# --- bombs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_member_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the archive says of it; a member that is larger than that fails its checksum."""
+    monkeypatch.setattr("onnx_dnscp.data.archive.MAX_MEMBER", 1 << 16)
+    path = pack_zip(tmp_path / "bomb", {"a/0.png": png(0), "a/1.png": b"0" * (1 << 17)})
+    with pytest.raises(DataError, match=r"Member 'a/1.png' of .* unpacks to 0 MB, which no image needs; leave it out"):
+        opened(path)
+    content = path.read_bytes().replace((1 << 17).to_bytes(4, "little"), (1 << 10).to_bytes(4, "little"))
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"Cannot read the image '.*a/1.png': Bad CRC-32"):
+        everything(opened(path))
+
+
+@pytest.mark.parametrize("side", [9_500, 30_000])
+def test_an_image_that_claims_too_many_pixels_is_not_decoded(side: int, tmp_path: Path) -> None:
+    """PIL warns of the first and refuses the second."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"")),
+        (b"IEND", b""),
+    ]
+    packed = [struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in chunks]
+    path = pack_zip(tmp_path / "bomb", {"a/0.png": b"\x89PNG\r\n\x1a\n" + b"".join(packed)})
+    with pytest.raises(
+        DataError, match=r"Cannot read the image '.*a/0.png': .*pixels.*; put a whole image in its place"
+    ):
+        opened(path)
+
+
+@pytest.mark.parametrize("size", [-512, -(1 << 40)])
+def test_a_tar_that_leads_backwards_is_refused(size: int, tmp_path: Path) -> None:
+    """Python's tarfile would read the same members for ever."""
+    path = pack_tar(tmp_path / "back", {"a/0.png": png(0), "a/1.png": png(1)})
+    content = bytearray(path.read_bytes())
+    at = content.index(b"a/1.png")
+    content[at + 124 : at + 136] = size.to_bytes(12, "big", signed=True)
+    content[at + 148 : at + 156] = b"        "
+    content[at + 148 : at + 156] = f"{sum(content[at : at + 512]):06o}\0 ".encode()
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"Cannot read the data '.*back.tar'"):
+        opened(path)
 
 
 @both

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from test_data import graph_of
 
 import onnx_dnscp
+from onnx_dnscp.data.arrays import ArraySamples
 from onnx_dnscp.data.augment import AUGMENTATIONS, AugmentationName, augmented, crop, flip, resize_crop
 from onnx_dnscp.data.dataset import Dataset
-from onnx_dnscp.data.npz import ArraySamples
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError, UsageError
 

@@ -70,6 +70,26 @@ def test_a_half_network_trains_and_is_saved_as_it_was(
     assert not all((row == rows).all(1).any() for row in after["w0"].reshape(4, -1)), "it learned"
 
 
+@pytest.mark.parametrize("element", list(TYPES))
+def test_a_half_network_is_repaired(
+    element: str, resnet_path: Path, train_data_path: Path, tmp_path: Path, quick_latency: None
+) -> None:
+    """Half the channels gone and no training: what stays is fitted as it is in float32, and digits are still read."""
+    model = onnx.load(resnet_path)
+    dtype = helper.tensor_dtype_to_np_dtype(TYPES[element])
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(dtype), tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TYPES[element]
+    onnx.save(model, str(tmp_path / "half.onnx"))
+    with np.load(train_data_path) as arrays:
+        np.savez(tmp_path / "few.npz", image=arrays["image"][:128], labels=arrays["labels"][:128])
+    report = prune(tmp_path / "half.onnx", tmp_path / "out.onnx", data=tmp_path / "few.npz", train=False, threads=1)
+    assert report.after.accuracy is not None
+    assert report.after.accuracy > 0.9
+    assert any("were fitted" in note for note in report.notes)
+
+
 @pytest.mark.needs_training
 def test_weights_in_half_behind_a_cast_learn(tmp_path: Path, quick_latency: None) -> None:
     """The file stores half and computes in float32."""

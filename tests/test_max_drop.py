@@ -14,8 +14,8 @@ import onnx_dnscp
 from onnx_dnscp.cli import run
 from onnx_dnscp.commands.prune_curve import RESOLUTION, bisect, points_lost
 from onnx_dnscp.commands.prune_search import PROBES
+from onnx_dnscp.data.arrays import ArraySamples
 from onnx_dnscp.data.dataset import Dataset
-from onnx_dnscp.data.npz import ArraySamples
 from onnx_dnscp.data.split import hold_out
 from onnx_dnscp.training.loop import Progress
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import onnx_dnscp
 from models import filled
+from onnx_dnscp.data.arrays import ArraySamples
 from onnx_dnscp.data.dataset import Dataset
-from onnx_dnscp.data.npz import ArraySamples
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.options import PruneOptions

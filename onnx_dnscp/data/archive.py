@@ -7,6 +7,7 @@ and `17.cls`.
 from __future__ import annotations
 
 import posixpath
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -37,7 +38,12 @@ def open_zip(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"Cannot read the data {str(path)!r}: {error}.") from error
-    members = {i.filename: i.file_size for i in archive.infolist() if not i.is_dir()}
+    members = {}
+    for info in archive.infolist():
+        if stat.S_ISLNK(info.external_attr >> 16):
+            _refuse_link(info.filename, path)
+        elif not info.is_dir():
+            members[info.filename] = info.file_size
 
     def read(name: str) -> bytes:
         try:
@@ -60,7 +66,7 @@ def open_tar(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
         )
     try:
         with tarfile.open(path, "r:") as archive:
-            places = {m.name: (m.offset_data, m.size) for m in archive if m.isfile() and not m.issparse()}
+            places = _places(archive, path)
             if _is_cut_off(path, archive.offset):
                 raise tarfile.ReadError("it is cut off")
     except (OSError, tarfile.TarError) as error:
@@ -78,6 +84,33 @@ def open_tar(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
     return _dataset(path, {name: size for name, (_, size) in places.items()}, read, graph, preprocess)
 
 
+def _places(archive: tarfile.TarFile, path: Path) -> dict[str, tuple[int, int]]:
+    """Where each file in a .tar file begins, and its size."""
+    places = {}
+    while (member := archive.next()) is not None:
+        if member.size < 0:
+            raise tarfile.ReadError(f"member {member.name!r} says that it has {member.size} bytes")
+        if member.issym() or member.islnk():
+            _refuse_link(member.name, path)
+        elif member.isfile() and not member.issparse():
+            places[member.name] = member.offset_data, member.size
+        vars(archive)["members"].clear()  # they take more memory than what is needed of them
+    return places
+
+
+def _refuse_link(name: str, path: Path) -> None:
+    if _is_read(name):
+        raise DataError(
+            f"The archive {str(path)!r} has a link {name!r} in it, and links are not followed; pack the file itself "
+            "(tar --dereference --hard-dereference; zip without --symlinks)."
+        )
+
+
+def _is_read(name: str) -> bool:
+    """Whether a member is an image or a class number."""
+    return is_image(name) or name.endswith(_CLASS)
+
+
 def _is_cut_off(path: Path, end: int) -> bool:
     """Whether something else than zeros follows the last member, which `tarfile` takes for the end in silence."""
     with path.open("rb") as file:
@@ -89,15 +122,17 @@ def _dataset(path: Path, sizes: Mapping[str, int], read: Read, graph: Graph, pre
     for name, size in sizes.items():
         if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or ".." in PurePosixPath(name).parts:
             raise DataError(f"The archive {str(path)!r} has a member {name!r} outside of itself; it is not read.")
-        if size > MAX_MEMBER and (is_image(name) or name.endswith(_CLASS)):
-            raise DataError(f"Member {name!r} of {str(path)!r} unpacks to {size / 1e6:.0f} MB; it is not read.")
+        if size > MAX_MEMBER and _is_read(name):
+            raise DataError(
+                f"Member {name!r} of {str(path)!r} unpacks to {size / 1e6:,.0f} MB, which no image needs; leave it out."
+            )
     names = sorted(name for name in sizes if is_image(name))
     labels = _class_files(path, names, sizes, read)
     if labels is None:
         root = _root(names)
         found, labels = with_classes([name[len(root) :] for name in names])
         names = [root + name for name in found]
-    images = EncodedImages([f"{path}/{name}" for name in names], lambda index: read(names[index]), labels)
+    images = EncodedImages(len(names), lambda index: f"{path}/{names[index]}", lambda index: read(names[index]), labels)
     return image_dataset(images, path, graph, preprocess)
 
 

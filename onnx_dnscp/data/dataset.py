@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from onnx_dnscp.graph import Graph, dimensions
 LABELS_KEY = "labels"
 _INDEX_KEY = "dnscp//index"
 _TARGET_PREFIX = "dnscp//target/"
+DECODE_THREADS = 2  # decoding a small JPEG takes less than training on it; more threads would take its cores
 _ENDLESS = 1 << 30  # epochs; without a number the length in batches of one sample overflows
 Sample = dict[str, NDArray[Any]]
 
@@ -53,6 +54,7 @@ class Dataset:
         targets: Outputs that each sample tells the value of.
         augment: Makes another sample of each for training.
         fixed: False where a sample is drawn anew whenever it is read, so that nothing about it can be kept.
+        fingerprint: Tells whether samples that lie in no file of the user's are still what they were.
     """
 
     samples: Samples
@@ -62,6 +64,7 @@ class Dataset:
     decode_threads: int = 0
     targets: tuple[str, ...] = ()
     fixed: bool = True
+    fingerprint: str | None = None
     augment: Callable[[Sample, np.random.Generator], Sample] | None = None
 
     def input_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
@@ -80,21 +83,18 @@ class Dataset:
         samples = grain.MapDataset.source(_Numbered(self.samples)).seed(seed).shuffle().repeat(_ENDLESS)
         if self.augment is not None:
             samples = samples.random_map(self.augment)
-        pipeline = samples.batch(batch)[start:]
-        options = grain.ReadOptions(
-            num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads * batch
-        )
-        return map(as_batch, iter(pipeline.to_iter_dataset(options)))
+        return self._read(samples.batch(batch)[start:])
 
     def batches(self, batch: int, limit: int | None = None) -> Iterator[Batch]:
         """All samples (or the first `limit`) once, in order; the last batch may be smaller."""
         grain = _grain()
         count = len(self.samples) if limit is None else min(limit, len(self.samples))
-        pipeline = grain.MapDataset.source(_Numbered(self.samples))[:count].batch(batch)
-        options = grain.ReadOptions(
-            num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads * batch
-        )
-        return map(as_batch, iter(pipeline.to_iter_dataset(options)))
+        return self._read(grain.MapDataset.source(_Numbered(self.samples))[:count].batch(batch))
+
+    def _read(self, pipeline: Any) -> Iterator[Batch]:
+        """Batches of a grain pipeline; each thread makes one while another one of its own waits to be used."""
+        ahead = _grain().ReadOptions(num_threads=self.decode_threads, prefetch_buffer_size=2 * self.decode_threads)
+        return map(as_batch, iter(pipeline.to_iter_dataset(ahead)))
 
 
 class _Numbered:
@@ -150,7 +150,7 @@ def open_dataset(path: str | Path, graph: Graph, preprocess: Preprocess, num_cla
     """Open data of any registered kind and check it against the model.
 
     Args:
-        path: A file or folder.
+        path: A file, a folder, or in its place the name of a function.
         graph: The model the samples are for.
         preprocess: How to prepare them.
         num_classes: Labels must lie in 0 .. num_classes-1; None if the model is no classifier.
@@ -159,25 +159,44 @@ def open_dataset(path: str | Path, graph: Graph, preprocess: Preprocess, num_cla
         DataError: Missing, of no known kind, empty, too few for the model's fixed batch, or not fitting the model.
     """
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"The data {str(path)!r} does not exist.")
     for opener in _OPENERS:
         dataset = opener(path, graph, preprocess)
         if dataset is not None:
             break
     else:
+        if not path.exists():
+            raise DataError(f"The data {str(path)!r} does not exist.")
         raise DataError(
-            f"The data {str(path)!r} is of no known kind; give an .npz file, or images in a folder, .zip, .tar or "
-            ".parquet file."
+            f"The data {str(path)!r} is of no known kind; give an .npz or .npy file, images in a folder, .zip, .tar or "
+            ".parquet file, or a function as package.module:function."
         )
     if not len(dataset.samples):
         raise DataError(f"The data {str(path)!r} is empty: it holds no samples.")
     check_sample(dataset.samples[0], graph, path)
     _check_count(len(dataset.samples), graph, path)
     labels = getattr(dataset.samples, "labels", None)
-    if labels is not None and num_classes is not None:
+    if num_classes is not None and dataset.has_labels:
+        if labels is None:  # they are known one by one
+            return replace(dataset, samples=_LabelsChecked(dataset.samples, num_classes, path))
         _check_labels(np.asarray(labels), num_classes, path)
     return dataset
+
+
+class _LabelsChecked:
+    """Samples whose labels are looked at when they are read."""
+
+    def __init__(self, samples: Samples, num_classes: int, path: Path) -> None:
+        self._samples = samples
+        self._num_classes = num_classes
+        self._path = path
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._samples[index]
+        _check_labels(sample[LABELS_KEY][None], self._num_classes, self._path, index)
+        return sample
 
 
 def check_sample(sample: Sample, graph: Graph, path: Path) -> None:
@@ -216,7 +235,8 @@ def _check_count(count: int, graph: Graph, path: Path) -> None:
             )
 
 
-def _check_labels(labels: NDArray[Any], num_classes: int, path: Path) -> None:
+def _check_labels(labels: NDArray[Any], num_classes: int, path: Path, first: int = 0) -> None:
+    """Make sure that labels, of which the first is that of sample `first`, are class numbers."""
     if labels.ndim != 1:
         raise DataError(
             f"'labels' in {str(path)!r} have shape {labels.shape}; a classifier needs one class number per sample, "
@@ -225,6 +245,6 @@ def _check_labels(labels: NDArray[Any], num_classes: int, path: Path) -> None:
     bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if bad.size:
         raise DataError(
-            f"Label {labels.flat[bad[0]]} of sample {bad[0]} in {str(path)!r} is out of range: the model has "
+            f"Label {labels.flat[bad[0]]} of sample {first + bad[0]} in {str(path)!r} is out of range: the model has "
             f"{num_classes} classes, 0 to {num_classes - 1}."
         )

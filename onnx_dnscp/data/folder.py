@@ -6,6 +6,7 @@ from pathlib import Path
 
 from onnx_dnscp.data.dataset import Dataset, data_source
 from onnx_dnscp.data.images import EncodedImages, image_dataset, with_classes
+from onnx_dnscp.data.npy import arrays_in
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.graph import Graph
 
@@ -13,8 +14,10 @@ from onnx_dnscp.graph import Graph
 @data_source
 def open_folder(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None:
     """Open a folder; None for other paths."""
-    if not path.is_dir():
+    if not path.is_dir() or arrays_in(path):
         return None
     names, labels = with_classes([f.relative_to(path).as_posix() for f in path.rglob("*") if f.is_file()])
-    images = EncodedImages([str(path / n) for n in names], lambda index: (path / names[index]).read_bytes(), labels)
+    images = EncodedImages(
+        len(names), lambda index: str(path / names[index]), lambda index: (path / names[index]).read_bytes(), labels
+    )
     return image_dataset(images, path, graph, preprocess)

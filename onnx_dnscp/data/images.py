@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from onnx import helper
 from PIL import Image, UnidentifiedImageError
 
-from onnx_dnscp.data.dataset import LABELS_KEY, Dataset, Sample
+from onnx_dnscp.data.dataset import DECODE_THREADS, LABELS_KEY, Dataset, Sample
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
 from onnx_dnscp.graph import Graph, dimensions
+from onnx_dnscp.runtime import first_line
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
-DECODE_THREADS = 2  # decoding a small JPEG takes less than training on it; more threads would take its cores
+MAX_PIXELS = (1 << 30) // 12  # of one image, from which on PIL warns; a small file may claim many more
 _MODES = {"rgb": "RGB", "bgr": "RGB", "gray": "L"}
 _ADVICE = {1: "--channels gray", 3: "--channels rgb or bgr"}  # by the number of channels of the model
 
@@ -29,12 +30,14 @@ class EncodedImages:
     """Images that are read one by one.
 
     Attributes:
-        names: What to call each in messages.
+        count: How many there are.
+        name: What to call one of them in messages, by its position.
         read: Bytes of one image, by its position; may raise OSError.
         labels: (images,) class numbers, if there are any.
     """
 
-    names: Sequence[str]
+    count: int
+    name: Callable[[int], str]
     read: Callable[[int], bytes]
     labels: NDArray[np.int64] | None
 
@@ -61,7 +64,7 @@ class ImageSamples:
         self._dtype = dtype
 
     def __len__(self) -> int:
-        return len(self._images.names)
+        return self._images.count
 
     def __getitem__(self, index: int) -> Sample:
         pixels = self._pixels(index)
@@ -77,14 +80,32 @@ class ImageSamples:
         """(height, width, channels) of one image."""
         try:
             with Image.open(io.BytesIO(self._images.read(index))) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(
+                        f"it has {image.width} x {image.height} pixels, more than {MAX_PIXELS / 1e6:.0f} million"
+                    )
                 converted = image.convert(_MODES[self._preprocess.channels])
-        except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-            reason = "it is no image that can be decoded" if isinstance(error, UnidentifiedImageError) else error
-            raise DataError(f"Cannot read the image {self._images.names[index]!r}: {reason}.") from error
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            Image.DecompressionBombError,
+            Image.DecompressionBombWarning,
+        ) as error:
+            raise DataError(
+                f"Cannot read the image {self._images.name(index)!r}: {_reason(error)}; put a whole image in its "
+                "place, or leave it out."
+            ) from error
         if converted.size != self._size[::-1]:
             converted = converted.resize(self._size[::-1], Image.Resampling.BILINEAR)
         pixels = np.asarray(converted)
         return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image that can be decoded"
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def is_image(name: str) -> bool:
@@ -120,7 +141,7 @@ def image_dataset(images: EncodedImages, path: Path, graph: Graph, preprocess: P
             f"The model has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}); images feed one. "
             "Give an .npz file with an array per input."
         )
-    if not images.names:
+    if not images.count:
         raise DataError(f"The data {str(path)!r} is empty: it has no images in it.")
     [(name, declared)] = graph.inputs.items()
     dims = dimensions(declared)

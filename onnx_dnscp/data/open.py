@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnx_dnscp.data import archive, folder, npz, parquet  # noqa: F401  (importing registers them)
+from onnx_dnscp.data import archive, folder, made, npy, npz, parquet  # noqa: F401  (importing registers them)
 from onnx_dnscp.data.dataset import Dataset, open_dataset
 from onnx_dnscp.data.synthetic import synthetic_dataset
 

@@ -6,8 +6,8 @@ few at a time, into a temporary file without a name, from which they are read in
 
 from __future__ import annotations
 
-import tempfile
 import threading
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from onnx_dnscp.data.dataset import Dataset, data_source
 from onnx_dnscp.data.images import EncodedImages, image_dataset
 from onnx_dnscp.data.preprocess import Preprocess
+from onnx_dnscp.data.spool import Spool
 from onnx_dnscp.errors import DataError
 from onnx_dnscp.graph import Graph
 
@@ -52,7 +53,7 @@ def _unpacked(path: Path, file: Any) -> EncodedImages:
     schema = file.schema_arrow
     column = _image_column(path, schema)
     label = next((name for name in _LABELS if name in schema.names and _is_integer(schema.field(name).type)), None)
-    store, labels = _Store(), []
+    store, labels = _Store(path), array("q")
     for batch in file.iter_batches(ROWS, columns=[column] + ([label] if label else [])):
         for row in batch.to_pylist():
             value = row[column]
@@ -63,32 +64,30 @@ def _unpacked(path: Path, file: Any) -> EncodedImages:
                 raise DataError(f"Row {len(store)} of {str(path)!r} has no number in column {label!r}.")
             labels.append(row[label] if label else 0)
             store.append(content)
-    names = [f"{path}, row {number}" for number in range(len(store))]
-    return EncodedImages(names, store.read, np.array(labels, np.int64) if label else None)
+    numbers = np.array(labels, np.int64) if label else None
+    return EncodedImages(len(store), lambda index: f"{path}, row {index}", store.read, numbers)
 
 
 class _Store:
     """Pieces of bytes in a temporary file, for several threads."""
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as this)
-        self._ends = [0]
+    def __init__(self, path: Path) -> None:
+        self._spool = Spool(f"What {str(path)!r} holds")
+        self._ends = array("q", [0])
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def append(self, content: bytes) -> None:
-        self._ends.append(self._ends[-1] + self._file.write(content))
+        self._ends.append(self._spool.append(content))
 
     def read(self, index: int) -> bytes:
         first, last = self._ends[index : index + 2]
         with self._lock:
-            self._file.seek(first)
-            return self._file.read(last - first)
-
-    def __del__(self) -> None:
-        self._file.close()
+            file = self._spool.finish()
+            file.seek(first)
+            return file.read(last - first)
 
 
 def _image_column(path: Path, schema: Any) -> str:

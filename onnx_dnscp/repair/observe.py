@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -19,14 +20,15 @@ Seen = dict[str, NDArray[Any]]
 def observe(
     model: onnx.ModelProto, tensors: Sequence[str], batches: Sequence[Batch], threads: int = 0
 ) -> Iterator[Seen]:
-    """The named tensors for each batch; only the nodes that they need run.
+    """The named tensors for each batch, half precision as float32; only the nodes that they need run.
 
     Raises:
         ModelError: ONNX Runtime cannot run the model.
     """
     session = Session(part_for(model, tensors), threads=threads)
     for batch in batches:
-        yield session.run(batch.inputs, tensors)
+        seen = session.run(batch.inputs, tensors)
+        yield {name: value.astype(np.float32) if value.dtype.itemsize == 2 else value for name, value in seen.items()}
 
 
 def part_for(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:

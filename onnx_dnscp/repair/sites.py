@@ -19,6 +19,7 @@ from onnx_dnscp.units import Units
 
 Matrix = NDArray[np.floating]
 
+_TYPES = ("float16", "bfloat16", "float32", "float64")
 _SMALLEST_GAIN = 1e-2  # of a batch norm; channels that it nearly silences cannot make up for anything
 
 
@@ -145,7 +146,7 @@ class _Finder:
             stored = self._graph.stored
             if any(operand not in stored for operand in reader.inputs[1:]):
                 return None
-            scale, variance = stored[reader.inputs[1]], stored[reader.inputs[4]]
+            scale, variance = (_precise(stored[reader.inputs[i]]) for i in (1, 4))
             deviation = np.sqrt(variance + reader.attributes.get("epsilon", 1e-5))
             useful = np.abs(scale) > _SMALLEST_GAIN * deviation
             gain = np.where(useful, deviation / np.where(useful, scale, 1), 0)
@@ -167,7 +168,7 @@ class _Finder:
             return None
         reads, weight = node.inputs[:2]
         stored = self._graph.stored
-        if weight not in stored or stored.dtype(weight) != np.float32 or len(self._graph.readers[weight]) > 1:
+        if weight not in stored or stored.dtype(weight).name not in _TYPES or len(self._graph.readers[weight]) > 1:
             return None
         shape = stored.shape(weight)
         if node.op_type != "Conv" and (len(shape) != 2 or len(self._shapes[reads]) < 2):
@@ -207,7 +208,12 @@ class _Finder:
         stored = self._graph.stored
         return (
             name in stored
-            and stored.dtype(name) == np.float32
+            and stored.dtype(name).name in _TYPES
             and stored.size(name) == size == stored.shape(name)[-1]
             and len(self._graph.readers[name]) == 1
         )
+
+
+def _precise(values: NDArray[Any]) -> NDArray[np.floating]:
+    """Half precision as float32: an epsilon of 1e-5 is lost in it."""
+    return values if values.dtype.itemsize > 2 else values.astype(np.float32)

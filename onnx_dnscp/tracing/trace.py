@@ -8,6 +8,7 @@ the authority on what each operator does. Float activations are not kept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
@@ -25,6 +26,8 @@ from onnx_dnscp.tracing.inferred import infer_trace
 from onnx_dnscp.tracing.probe import FLOATS, INTEGERS, Trace, ask, inferred_types, integers_in
 
 TRACE_BATCHES = (2, 1)  # 2 tells a batch axis from a size-1 axis; some "dynamic" graphs only run with 1
+MAX_INPUT = 1 << 27  # elements, which are drawn as float64: 1 GB
+MAX_TENSOR = 1 << 29  # elements of one that is computed: 2 GB of float32
 TRACE_SIZES = (64, 224, 32, 640)  # tried in turn for a dynamic axis that is not the batch
 
 
@@ -37,8 +40,21 @@ def trace(graph: Graph, what: str = "The model", *, run: bool = False) -> Trace:
         ModelError: No tried input size runs; the message is the runtime's for the first try.
     """
     first = next(_candidate_shapes(graph))
+    _check_sizes(first, MAX_INPUT, what)
     inferred = None if run else infer_trace(graph, first, _batch(first))
-    return inferred or _run_and_look(graph, what)
+    if inferred is None:
+        return _run_and_look(graph, what)
+    _check_sizes({n: s for n, s in inferred.shapes.items() if n not in graph.stored}, MAX_TENSOR, what)
+    return inferred
+
+
+def _check_sizes(shapes: Mapping[str, tuple[int, ...]], limit: int, what: str) -> None:
+    """Refuse what would fill the memory before it does."""
+    for name, shape in shapes.items():
+        if math.prod(shape) > limit:
+            raise ModelError(
+                f"{what} has a tensor {name!r} of shape {shape}, which is too large; make its inputs smaller."
+            )
 
 
 def _run_and_look(graph: Graph, what: str) -> Trace:

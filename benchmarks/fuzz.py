@@ -1,0 +1,133 @@
+"""Damaged files of every kind for the command line: nothing may crash, hang, fill the memory or come out wrong.
+
+    python benchmarks/fuzz.py --kind model --count 20000 --log models.jsonl
+    python benchmarks/fuzz.py --log models.jsonl --count 0          # the table again
+
+Every case is a line of the log; with the same log, what is done is not done again. Cases run in a child process
+(`fuzz_case.py`) that lives until it dies or has done its share, with 2 GiB of memory more than it needs by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+KINDS = ("model", "plan", "config", "data")
+CASES_PER_PROCESS = 400  # a new one then, so that leaks of the runtime do not add up
+HANG = 10.0  # seconds of processor time
+LOST = 900.0  # seconds on the clock, for what hangs without working
+START = 900.0  # seconds until the child has imported everything, on a busy machine
+GOOD = ("accepted", "refused")
+
+
+class Worker:
+    """The child process, started anew whenever it has died."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._cases = 0
+
+    def judge(self, kind: str, number: int, seed: int) -> dict[str, Any]:
+        """The verdict on one case; a child that dies or hangs is one too."""
+        if self._process is None or self._cases >= CASES_PER_PROCESS:
+            self.close()
+            self._start()
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._cases += 1
+        process.stdin.write(json.dumps([kind, number, seed]) + "\n")
+        process.stdin.flush()
+        fresh, started, before = self._cases == 1, time.monotonic(), _processor_time(process.pid)
+        while not select.select([process.stdout], [], [], 0.2)[0]:
+            waited = time.monotonic() - started
+            if fresh and waited < START:
+                continue
+            if _processor_time(process.pid) - before > HANG or waited > LOST + START * fresh:
+                self.close()
+                return {"outcome": "hang", "seconds": round(waited, 1)}
+        line = process.stdout.readline()
+        if line:
+            return dict(json.loads(line))
+        code = process.wait()
+        self._process = None
+        return {"outcome": "crash", "code": code, "message": signal.strsignal(-code) if code < 0 else ""}
+
+    def _start(self) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("fuzz_case.py"))]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+        self._cases = 0
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
+        )
+
+    def close(self) -> None:
+        """End the child."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def _processor_time(pid: int) -> float:
+    """Seconds that all threads of a process have worked."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
+
+
+def show_table(rows: list[dict[str, Any]]) -> None:
+    """One line per kind of input, and what was found."""
+    outcomes = list(dict.fromkeys([*GOOD, "traceback", "crash", "hang", "wrong", "unclear"]))
+    print(" ".join(f"{name:>10}" for name in ("kind", "inputs", *outcomes, "checked", "peak MB")))
+    for kind in KINDS:
+        mine = [row for row in rows if row["kind"] == kind]
+        count = Counter(row["outcome"] for row in mine)
+        checked = sum(bool(row.get("checked")) for row in mine)
+        peak = max((row.get("megabytes", 0) for row in mine), default=0)
+        numbers = (len(mine), *(count[outcome] for outcome in outcomes), checked, peak)
+        print(" ".join(f"{value:>10}" for value in (kind, *numbers)))
+    for row in rows:
+        if row["outcome"] not in GOOD:
+            last = (row.get("message") or "").strip().splitlines()[-1:]
+            print(f"{row['kind']} {row['number']} {row['seed']}: {row['outcome']} {row.get('how', '')} {last}")
+
+
+@click.command()
+@click.option("--kind", type=click.Choice(KINDS), default="model", show_default=True)
+@click.option("--count", default=1000, show_default=True)
+@click.option("--first", default=0, show_default=True, help="Number of the first case.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--log", type=click.Path(path_type=Path), default=Path("fuzz.jsonl"), show_default=True)
+def main(kind: str, count: int, first: int, seed: int, log: Path) -> None:
+    """Try many damaged inputs of one kind."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {(row["kind"], row["number"], row["seed"]) for row in rows}
+    worker = Worker()
+    with log.open("a") as file:
+        for number in range(first, first + count):
+            if (kind, number, seed) not in done:
+                row = {"kind": kind, "number": number, "seed": seed, **worker.judge(kind, number, seed)}
+                rows.append(row)
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+    worker.close()
+    show_table(rows)
+
+
+if __name__ == "__main__":
+    main()
