@@ -27,6 +27,7 @@ from accuracy_data import NETWORKS, Network, SplitName, model_path, write_sample
 
 import onnx_dnscp
 from onnx_dnscp import PruneError
+from onnx_dnscp.data.augment import AugmentationName, augmented
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.load import load_model
@@ -55,6 +56,7 @@ class Setting:
     batch_size: int
     learning_rate: float
     align: int
+    augment: tuple[AugmentationName, ...]
     options: tuple[tuple[str, str], ...]  # of `prune`, for every row of this package
     threads: int
 
@@ -104,6 +106,12 @@ class Result:
 @click.option("--batch-size", default=64, show_default=True)
 @click.option("--align", default=1, show_default=True, help="1 meets the MACs most closely.")
 @click.option(
+    "--augment",
+    multiple=True,
+    type=click.Choice(get_args(AugmentationName)),
+    help="Training images, whoever trains; repeatable, in order.",
+)
+@click.option(
     "--set",
     "options",
     multiple=True,
@@ -130,6 +138,7 @@ def main(
     lr: float,
     batch_size: int,
     align: int,
+    augment: tuple[AugmentationName, ...],
     options: tuple[str, ...],
     threads: int,
     resume: Path | None,
@@ -140,7 +149,17 @@ def main(
     tables = []
     for name in networks or NETWORKS:
         setting = Setting(
-            name, split, samples, epochs, finetune_epochs, batch_size, lr, align, tuple(sorted(chosen.items())), threads
+            network=name,
+            split=split,
+            samples=samples,
+            epochs=epochs,
+            finetune_epochs=finetune_epochs,
+            batch_size=batch_size,
+            learning_rate=lr,
+            align=align,
+            augment=augment,
+            options=tuple(sorted(chosen.items())),
+            threads=threads,
         )
         jobs = list(_jobs(setting, rows or _default_rows(), ratios, seeds))
         tables.append(_table(setting, _run_all(jobs, setting, data_root, resume)))
@@ -188,7 +207,7 @@ def _read(resume: Path | None) -> dict[Job, Result]:
     found = {}
     for row in map(json.loads, resume.read_text(encoding="utf-8").splitlines()):
         setting = row["job"].pop("setting")
-        setting["options"] = tuple(map(tuple, setting["options"]))
+        setting |= {"options": tuple(map(tuple, setting["options"])), "augment": tuple(setting["augment"])}
         found[Job(Setting(**setting), **row["job"])] = Result(**row["result"])
     return found
 
@@ -210,6 +229,7 @@ def _own(job: Job, network: Network, model: Path, train: Path, measured: Path) -
         "metric": "macs",
         "ratio": job.ratio,
         "align": s.align,
+        "augment": s.augment,
         "epochs": s.epochs,
         "finetune_epochs": s.finetune_epochs,
         "batch_size": s.batch_size,
@@ -238,10 +258,12 @@ def _torch(job: Job, network: Network, model: Path, train: Path, measured: Path)
     loaded = load_model(model)
     graph = read_graph(loaded.proto)
     datasets = (open_dataset(path, graph, network.preprocess, None) for path in (train, measured))
+    train_data, test_data = datasets
     outcome = prune_with_torch(
         ROWS[job.row],
         loaded,
-        *datasets,
+        augmented(train_data, graph, network.preprocess, s.augment),
+        test_data,
         ratio=job.ratio,
         align=s.align,
         epochs=s.epochs + s.finetune_epochs,
@@ -257,7 +279,7 @@ def _table(setting: Setting, results: dict[Job, Result]) -> str:
     """Markdown: one line per ratio and row, mean and spread over the seeds."""
     s = setting
     seeds = len({job.seed for job in results})
-    chosen = "".join(f", {name} {value}" for name, value in s.options)
+    chosen = "".join(f", {name}" for name in s.augment) + "".join(f", {name} {value}" for name, value in s.options)
     lines = [
         f"{s.network}, {s.split} data, {s.samples or 'all'} training samples, {s.epochs} + {s.finetune_epochs} epochs "
         f"at batch {s.batch_size}, learning rate {s.learning_rate:g}, align {s.align}{chosen}; {seeds} seed(s), mean "

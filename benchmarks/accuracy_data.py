@@ -38,6 +38,8 @@ class Network:
 NETWORKS = {
     "resnet20": Network("resnet20-conv-shortcut.onnx", True, CIFAR),
     "resnet20-folded": Network("resnet20-pad-shortcut.onnx", True, CIFAR),
+    "resnet20-unlearned": Network("resnet20-unlearned.onnx", True, CIFAR),  # made by `unlearned.py`
+    "resnet20-unlearned-folded": Network("resnet20-unlearned-folded.onnx", True, CIFAR),
     "digits-resnet": Network("digits-resnet.onnx", False, Preprocess()),
     "digits-separable": Network("digits-separable.onnx", False, Preprocess()),
 }

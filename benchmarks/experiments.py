@@ -26,6 +26,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "random": {"method": "random"},
     "dnscp, recovery off": {"schedule": "one-shot"},
     "dnscp": {},
+    "dnscp, groups alike": {"sensitivity": 0.0},
     "dnscp, c = 0": {"c_rate": 0.0},
     "dnscp, not repaired": {"repair": False},
     "dnscp, step by step": {"schedule": "iterative"},

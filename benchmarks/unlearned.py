@@ -2,8 +2,8 @@
 
     python benchmarks/unlearned.py --data-root FOLDER --output resnet20-unlearned.onnx
 
-Same graph as `resnet20-conv-shortcut.onnx`, new weights: SGD with one learning-rate cycle, flip and pad-and-crop, bfloat16
-where the processor has it. A second file, `NAME-folded.onnx`, has its batch norm folded into the convolutions.
+Same graph as `resnet20-conv-shortcut.onnx`, new weights: SGD with one learning-rate cycle, flip and pad-and-crop,
+bfloat16 where the processor has it. A second file, `NAME-folded.onnx`, has its batch norm folded into the convolutions.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def _augmented(images: torch.Tensor) -> torch.Tensor:
 
 
 def _normalised(images: torch.Tensor) -> torch.Tensor:
-    assert CIFAR.mean is not None and CIFAR.std is not None
+    assert CIFAR.mean is not None
+    assert CIFAR.std is not None
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (CIFAR.mean, CIFAR.std))
     return (images.float() * CIFAR.scale - mean) / std
 

@@ -27,7 +27,7 @@ from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import Interrupted, PruneError, RequestError, UsageError
 from onnx_dnscp.interruption import interrupt_on_sigterm
 from onnx_dnscp.masks.methods import METHODS
-from onnx_dnscp.options import DEFAULT_LEARNING_RATES, PruneOptions
+from onnx_dnscp.options import DEFAULT_LEARNING_RATES, DEFAULT_SENSITIVITY, PruneOptions
 from onnx_dnscp.runtime import first_line, installed_packages
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM
 from onnx_dnscp.wording import printable
@@ -91,10 +91,10 @@ def _optimizer_options(command: Command) -> Command:
                      help="Batches per step; their gradients are averaged."),
         click.option("--optimizer", type=click.Choice(list(DEFAULT_LEARNING_RATES)), default="sgd", show_default=True),
         click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True),
-                     help="Highest learning rate of each phase, which falls along a cosine "
+                     help="Highest learning rate, which falls along one cosine over both phases "
                           "[default: 0.01 for sgd, 0.001 for adamw]."),
         click.option("--warmup", type=click.FloatRange(min=0), default=0, show_default=True,
-                     help="Steps in which it rises to that first; below 1, a share of the phase."),
+                     help="Steps in which it rises to that first; below 1, a share of the phase with masks."),
         click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), default=DEFAULT_MOMENTUM,
                      show_default=True, help="Of sgd; the first beta of adamw."),
         click.option("--weight-decay", type=click.FloatRange(min=0),
@@ -257,6 +257,13 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     help="Of self-distillation beside a loss with labels.  [default: 2 with --loss auto, else 0]",
 )
 @click.option(
+    "--hint-weight",
+    type=click.FloatRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of tensors inside the network beside its outputs in self-distillation.",
+)
+@click.option(
     "--cache-teacher",
     is_flag=True,
     help="Self-distillation asks the original once about all samples and keeps its answers in memory.",
@@ -267,6 +274,11 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     default="auto",
     show_default=True,
     help="Whether batch norm follows the training data.",
+)
+@click.option(
+    "--restore-norm/--no-restore-norm",
+    default=None,
+    help="Train a network without any norm with batch norm, and fold it away again [default: classifiers].",
 )
 @click.option(
     "--method",
@@ -286,6 +298,13 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     default="doc",
     show_default=True,
     help="Which description of DNS-CP is followed.",
+)
+@click.option(
+    "--sensitivity",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_SENSITIVITY,
+    show_default=True,
+    help="How much dnscp spares groups of channels that matter more to the outputs, as measured on --data.",
 )
 @click.option(
     "--repair/--no-repair",

@@ -17,6 +17,7 @@ from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, Optim
 
 LossName = Literal["auto", "cross-entropy", "bce", "distill", "mse", "l1"]
 BatchNormChoice = Literal["auto", "train", "frozen"]
+DEFAULT_SENSITIVITY = 0.3  # decided in docs/experiments.md
 DEFAULT_LEARNING_RATES: dict[OptimizerName, float] = {"sgd": 0.01, "adamw": 1e-3}
 
 
@@ -44,8 +45,8 @@ class PruneOptions(BaseModel):
         train: False prunes one-shot by the DNS-CP statistic.
         batch_size: Samples per batch.
         optimizer: "sgd" or "adamw".
-        learning_rate: The highest of each phase; None takes the optimiser's usual one.
-        warmup: Steps of each phase in which the learning rate rises to that; below 1, a share of the phase.
+        learning_rate: The highest, falling along one cosine over both phases; None is the optimiser's usual one.
+        warmup: Steps in which the learning rate rises to that; below 1, a share of the phase with masks.
         momentum: Of SGD; the first beta of AdamW.
         weight_decay: Of tensors with more than one axis; None takes the optimiser's usual one.
         clip: Common norm that the gradients of a step are scaled down to; 0 leaves them alone.
@@ -54,12 +55,18 @@ class PruneOptions(BaseModel):
             "auto" and there are labels, and else 0.
         loss: "auto" is cross-entropy beside self-distillation with labels, the latter alone without; "bce" asks each
             class for yes or no; "mse" and "l1" learn arrays of the data named like outputs.
+        hint_weight: Of tensors inside the network beside its outputs in self-distillation.
         cache_teacher: Whether self-distillation keeps the original's outputs for all samples in memory.
         batch_norm: "auto" normalises by the batch on real data in batches of 8 or more, else keeps running statistics.
+        restore_norm: Whether a network without any norm trains with batch norm, which is folded away again; None does so
+            with classifiers where batch norm would train.
         method: How the channels that go are chosen; a name in `masks.registry.METHODS`.
         schedule: "one-shot" chooses at the start and keeps to it, "iterative" goes to the target step by step; None is
             the method's own: dynamic for "dnscp", one-shot for the others.
         rule: Which description of DNS-CP is followed.
+        sensitivity: How much DNS-CP spares groups whose channels matter to the outputs: deviations of the group's
+            channels per factor e of damage for the same saving; 0 treats all groups alike. Measured on samples, so it
+            takes data.
         repair: Whether weights that stay are fitted to make up for those that go, before any training of a mask that
             meets the target at the start; None does so with data.
         c_rate: Half width of the hysteresis band in layer deviations.
@@ -96,11 +103,14 @@ class PruneOptions(BaseModel):
     accumulate: int = Field(default=1, ge=1)
     loss: LossName = "auto"
     distill_weight: float | None = Field(default=None, ge=0)
+    hint_weight: float = Field(default=0, ge=0)
     cache_teacher: bool = False
     batch_norm: BatchNormChoice = "auto"
+    restore_norm: bool | None = None
     method: str = "dnscp"
     schedule: Schedule | None = None
     rule: RuleName = "doc"
+    sensitivity: float = Field(default=DEFAULT_SENSITIVITY, ge=0)
     repair: bool | None = None
     c_rate: float = Field(default=DEFAULT_C_RATE, ge=0, le=3)
     gamma: float = Field(default=DEFAULT_GAMMA, gt=0)

@@ -103,7 +103,7 @@ def test_the_deepest_cut_within_the_floor_is_saved(
     assert before is not None
     assert after is not None
     assert 100 * (before - after) <= 10
-    [saved] = [point for point in report.curve if point.ratio == report.ratio]
+    saved, *_ = [point for point in report.curve if point.ratio == report.ratio]  # two tries may end at one mask
     assert saved.value == after == report.after.accuracy
     assert saved.drop == pytest.approx(100 * (before - after))
     assert saved.macs == report.after.macs

@@ -11,14 +11,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnx_dnscp.commands.prune_norms import with_lost_norms
 from onnx_dnscp.commands.prune_run import Run
 from onnx_dnscp.commands.run_directory import ARTIFACTS
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.masks.budget import Mask
 from onnx_dnscp.masks.method import Method
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
+from onnx_dnscp.masks.registry import no_offsets
+from onnx_dnscp.masks.statistics import Vector
+from onnx_dnscp.repair.norms import without_norms
 from onnx_dnscp.repair.repair import repair
 from onnx_dnscp.repair.samples import repair_batches
+from onnx_dnscp.sensitivity import group_sensitivity
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.training.artifacts import write_artifacts
@@ -39,7 +44,7 @@ def choose_mask(run: Run) -> Mask:
         return mask
     state = run.keeper.states.get("train")
     started = time.monotonic() - (state.seconds if state else 0.0)
-    start = _start(run)
+    start = with_lost_norms(run, _start(run), like=run.loaded.proto)
     if state is None or not state.is_done:
         logger.info("building gradients and checking them")
         begun = time.monotonic()
@@ -56,7 +61,7 @@ def choose_mask(run: Run) -> Mask:
             train_with_masks(phase, state, run.units, method, run.budget, run.keeper.log.history, observe)
     assert state.mask is not None, "the phase with masks is done"
     run.notes += state.notes
-    run.trained = copy_with_weights(start, state.weights)
+    run.trained = without_norms(copy_with_weights(start, state.weights))
     _leave_artifacts(run, start, state.weights, state.mask)
     run.seconds["train"] = time.monotonic() - started
     return state.mask
@@ -107,6 +112,28 @@ def _repaired(run: Run, mask: Mask) -> onnx.ModelProto:
     return copy_with_weights(run.loaded.proto, repaired)
 
 
+def _offsets(run: Run, importance: Vector) -> Vector:
+    """(groups,) what the sensitivity of each group adds to its channels' rank; measured once."""
+    weight, data = run.options.sensitivity, run.dataset
+    if not weight or data is None or not data.real or len(run.units.groups) < 2:
+        return no_offsets(importance)
+    if run.sensitivity is None:
+        logger.info("measuring the sensitivity of %d groups", len(run.units.groups))
+        batches = repair_batches(
+            run.units.graph, run.units.trace.shapes_of(run.units.graph.inputs), data, run.options.seed
+        )
+        run.sensitivity = group_sensitivity(
+            run.loaded.proto,
+            run.units,
+            importance,
+            run.budget.ratio,
+            batches,
+            share=float(1 - run.budget.final_mask(importance).mean()),
+            threads=run.options.threads,
+        )
+    return weight * run.sensitivity
+
+
 def _method(run: Run) -> Method:
     o = run.options
     if METHODS[o.method].needs_labels and not (o.train and run.trainer().loss_name() != "distill"):
@@ -124,5 +151,6 @@ def _method(run: Run) -> Method:
         c_rate=o.c_rate,
         gamma=o.gamma,
         power=o.power,
+        measure=lambda importance: _offsets(run, importance),
     )
     return METHODS[o.method].make(settings)

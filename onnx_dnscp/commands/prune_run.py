@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from onnx_dnscp import latency
 from onnx_dnscp.commands.inspect import describe_units
@@ -47,6 +49,7 @@ class Run:
 
     Attributes:
         trained: The original with the weights of the last stage.
+        sensitivity: (groups,) how much each group's channels matter, once it is measured.
         notes: What the user should know.
         seconds: Of each training phase, and of setting up the first one.
         started: `time.monotonic()` at the beginning.
@@ -63,6 +66,7 @@ class Run:
     scores: tuple[str, int] | None
     options: PruneOptions
     trained: onnx.ModelProto
+    sensitivity: NDArray[np.float64] | None = None
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.atomic import write_bytes
 from onnx_dnscp.commands.prune_choice import choose_mask
+from onnx_dnscp.commands.prune_norms import with_lost_norms
 from onnx_dnscp.commands.prune_report import PruneReport, make_report
 from onnx_dnscp.commands.prune_run import Run
 from onnx_dnscp.commands.report import leave_picture
@@ -20,6 +21,7 @@ from onnx_dnscp.errors import DataError, DivergenceError, Interrupted, StorageEr
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.budget import Mask
 from onnx_dnscp.plan import Plan, make_plan
+from onnx_dnscp.repair.norms import without_norms
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import Cuts, embed_array, plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
@@ -73,6 +75,7 @@ def _fine_tune(run: Run, pruned: onnx.ModelProto, cuts: Cuts, mask: Mask) -> tup
         return pruned, run.trained
     state = run.keeper.states.get("fine-tune")
     started = time.monotonic() - (state.seconds if state else 0.0)
+    pruned = with_lost_norms(run, pruned)
     if state is None or not state.is_done:
         logger.info("building gradients of the pruned network and checking them")
         phase = run.trainer().phase("fine-tune", pruned, removal=Removal(run.units, ~mask))
@@ -86,11 +89,13 @@ def _fine_tune(run: Run, pruned: onnx.ModelProto, cuts: Cuts, mask: Mask) -> tup
         with run.keeper.watching(state, run.options.finetune_epochs, accuracy) as observe:
             fine_tune(phase, state, run.budget.ratio(mask), recovered, observe)
     full = read_graph(run.trained).stored
+    tuned = without_norms(copy_with_weights(pruned, state.weights))
+    learned = read_graph(tuned).stored
     embedded: dict[str, NDArray[Any]] = {
-        name: embed_array(full[name], small, cuts.keeps.get(name, {})) for name, small in state.weights.items()
+        name: embed_array(full[name], learned[name], cuts.keeps.get(name, {})) for name in state.weights if name in full
     }
     run.seconds["fine-tune"] = time.monotonic() - started
-    return copy_with_weights(pruned, state.weights), copy_with_weights(run.trained, embedded)
+    return tuned, copy_with_weights(run.trained, embedded)
 
 
 def _verify(run: Run, pruned: onnx.ModelProto, full: onnx.ModelProto, mask: Mask) -> Verification:

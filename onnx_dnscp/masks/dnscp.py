@@ -15,8 +15,16 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.masks.budget import Budget, Mask
 from onnx_dnscp.masks.method import Method, StepState
-from onnx_dnscp.masks.registry import MethodSettings, method, ranked
-from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, Rule, make_rule, standardised
+from onnx_dnscp.masks.registry import Measure, MethodSettings, method, no_offsets, ranked
+from onnx_dnscp.masks.rules import (
+    DEFAULT_C_RATE,
+    DEFAULT_GAMMA,
+    DEFAULT_POWER,
+    Rule,
+    make_rule,
+    standardised,
+    unit_spread,
+)
 from onnx_dnscp.masks.schedule import RAMP_SHARE, ramp
 from onnx_dnscp.masks.statistics import StatisticsReader, Vector, WeightStatistics
 from onnx_dnscp.training.view import TrainingView
@@ -44,6 +52,7 @@ class DnsCp:
         recovers: Whether what fell may come back.
         at_once: Whether a rule with a controller begins at the target, so that weights can be repaired for the first
             mask; otherwise the ratio goes there along the ramp.
+        measure: How much groups matter, in spreads of their units: a controller's thresholds lie lower by that.
     """
 
     def __init__(
@@ -57,6 +66,7 @@ class DnsCp:
         power: float = DEFAULT_POWER,
         recovers: bool = True,
         at_once: bool = True,
+        measure: Measure = no_offsets,
     ) -> None:
         self._units = units
         self._budget = budget
@@ -71,7 +81,9 @@ class DnsCp:
         self._start_ratio = 0.0
         # (units,) in layer deviations: what repair took from each unit. Units are ranked by the original's weights and
         # what training changed since; by repaired weights, others would change places at once, and no longer fit.
-        self._offset = np.zeros(units.num_units)
+        self._repaired = np.zeros(units.num_units)
+        self._measure = measure
+        self._measured: Vector | None = None  # (groups,)
 
     def extend_view(self, view: TrainingView) -> None:
         """DNS-CP needs nothing beyond the masks."""
@@ -80,11 +92,12 @@ class DnsCp:
         """The target in the rule's order, or the plain rule (s = 0), which a controller holds back to `START_SHARE`."""
         statistics = self._first = self._reader.read(weights)
         if self._at_once:
-            return self._budget.final_mask(standardised(statistics))
+            return self._budget.final_mask(self._comparable(standardised(statistics), statistics))
         everything = np.ones(self._units.num_units, dtype=bool)
         mask = self._filled(self._rule.update(everything, statistics), statistics)
         if self._rule.controlled and self._budget.ratio(mask) > START_SHARE * self._budget.target:
-            mask = self._budget.without_least(standardised(statistics), START_SHARE * self._budget.target)
+            importance = self._comparable(standardised(statistics), statistics)
+            mask = self._budget.without_least(importance, START_SHARE * self._budget.target)
         self._start_ratio = self._budget.ratio(mask)
         return mask
 
@@ -97,7 +110,7 @@ class DnsCp:
             drawn[:] = True
         statistics = self._read(state.weights)
         if self._at_once and state.step == 1 and self._first is not None:
-            self._offset = standardised(self._first) - standardised(statistics)
+            self._repaired = standardised(self._first) - standardised(statistics)
         followed = self._followed(statistics, state)
         if not self._recovers:
             followed &= state.mask
@@ -108,14 +121,20 @@ class DnsCp:
         return self._budget.final_mask(self._turning_points(self._read(weights), mask))
 
     def state(self) -> dict[str, Any]:
-        """The generator, where the ramp starts, what repair changed and the first statistics."""
-        first = {} if self._first is None else vars(self._first)
-        return {"rng": self._rng.bit_generator.state, "start_ratio": self._start_ratio, "offset": self._offset, **first}
+        """The generator, where the ramp starts, what repair changed, the groups' offsets and the first statistics."""
+        known = {} if self._first is None else {**vars(self._first), "groups": self._of_groups(self._first)}
+        return {
+            "rng": self._rng.bit_generator.state,
+            "start_ratio": self._start_ratio,
+            "repaired": self._repaired,
+            **known,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self._rng.bit_generator.state = state["rng"]
-        self._start_ratio, self._offset = state["start_ratio"], state["offset"]
+        self._start_ratio, self._repaired = state["start_ratio"], state["repaired"]
+        self._measured = state["groups"]
         self._first = WeightStatistics(**{f.name: state[f.name] for f in fields(WeightStatistics)})
 
     def _read(self, weights: Mapping[str, NDArray[Any]]) -> WeightStatistics:
@@ -124,12 +143,27 @@ class DnsCp:
             return now
         return replace(now, layer_mean=self._first.layer_mean, layer_std=self._first.layer_std)
 
+    def _comparable(self, points: Vector, statistics: WeightStatistics) -> Vector:
+        """Points in layer deviations as a controller compares them across groups.
+
+        They are counted in spreads of the group's units and raised by what the group matters.
+        """
+        spread = unit_spread(self._first or statistics, self._units.group_of)
+        return np.asarray(points / spread + self._of_groups(statistics)[self._units.group_of])
+
+    def _of_groups(self, statistics: WeightStatistics) -> Vector:
+        if self._measured is None:
+            self._measured = self._measure(standardised(statistics))
+        return self._measured
+
     def _filled(self, mask: Mask, statistics: WeightStatistics) -> Mask:
         """The counts that the rule wants, and no group empty."""
         return self._budget.fill_groups(self._rule.rounded(mask, self._units), standardised(statistics))
 
     def _turning_points(self, statistics: WeightStatistics, mask: Mask) -> Vector:
-        points = self._rule.turning_points(statistics, mask) + self._offset
+        points = self._rule.turning_points(statistics, mask) + self._repaired
+        if self._rule.controlled:
+            points = self._comparable(points, statistics)
         return points if self._recovers else np.where(mask, points, points - _NEVER)
 
     def _followed(self, statistics: WeightStatistics, state: StepState) -> Mask:
@@ -153,15 +187,19 @@ class _MeanWeight:
 
     needs_gradients = False
 
-    def __init__(self, units: Units) -> None:
+    def __init__(self, units: Units, measure: Measure = no_offsets) -> None:
+        self._units = units
         self._reader = StatisticsReader(units)
+        self._measure = measure
 
     def observe(self, state: StepState) -> None:
         """Weights alone decide."""
 
     def scores(self, weights: Mapping[str, NDArray[Any]]) -> Vector:
-        """(mu_k - mu) / std."""
-        return standardised(self._reader.read(weights))
+        """(mu_k - mu) / std in spreads of the group, and what the group matters."""
+        statistics = self._reader.read(weights)
+        found, group_of = standardised(statistics), self._units.group_of
+        return np.asarray(found / unit_spread(statistics, group_of) + self._measure(found)[group_of])
 
 
 def one_shot(units: Units, budget: Budget, weights: Mapping[str, NDArray[Any]]) -> Mask:
@@ -176,7 +214,7 @@ def dnscp(settings: MethodSettings) -> Method:
     "one-shot" keeps to the same first mask; "iterative" goes to the target step by step without recovery.
     """
     if settings.schedule == "one-shot":
-        return ranked(settings, _MeanWeight(settings.units))
+        return ranked(settings, _MeanWeight(settings.units, settings.measure))
     return DnsCp(
         settings.units,
         settings.budget,
@@ -186,4 +224,5 @@ def dnscp(settings: MethodSettings) -> Method:
         power=settings.power,
         recovers=settings.schedule is None,
         at_once=settings.schedule is None,
+        measure=settings.measure,
     )

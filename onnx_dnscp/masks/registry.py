@@ -13,7 +13,16 @@ from onnx_dnscp.masks.budget import Budget, Mask
 from onnx_dnscp.masks.method import Method
 from onnx_dnscp.masks.ranked import Criterion, Ranked, Schedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
+from onnx_dnscp.masks.statistics import Vector
 from onnx_dnscp.units import Units
+
+Measure = Callable[[Vector], Vector]
+"""From (units,) importance within groups to (groups,) how much each matters, in deviations of its units' importance."""
+
+
+def no_offsets(importance: Vector) -> Vector:
+    """All groups alike."""
+    return np.zeros(importance.size)  # there are no more groups than units
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class MethodSettings:
         c_rate: Half width of the hysteresis band, 0 to 3.
         gamma: Decay of the update probability.
         power: Exponent of that decay.
+        measure: How much groups differ in what their channels matter to the outputs, for methods that ask.
     """
 
     units: Units
@@ -39,6 +49,7 @@ class MethodSettings:
     c_rate: float = DEFAULT_C_RATE
     gamma: float = DEFAULT_GAMMA
     power: float = DEFAULT_POWER
+    measure: Measure = no_offsets
 
 
 MethodFactory = Callable[[MethodSettings], Method]

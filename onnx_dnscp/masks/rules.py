@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_dnscp.masks.budget import Mask
 from onnx_dnscp.masks.statistics import Vector, WeightStatistics
@@ -62,6 +63,18 @@ def standardised(statistics: WeightStatistics) -> Vector:
     """(mu_k - mu) / std of every unit: its weight mean in layer deviations; 0 in a layer of equal weights."""
     std = np.where(statistics.layer_std > 0, statistics.layer_std, 1.0)
     return np.asarray((statistics.unit_mean - statistics.layer_mean) / std)
+
+
+def unit_spread(statistics: WeightStatistics, group_of: NDArray[np.int64]) -> Vector:
+    """(units,) deviation of `standardised` over the units of each one's group; 1 where they are all equal.
+
+    Groups whose units differ little would otherwise stay or go as a whole, when one threshold passes through them all.
+    """
+    z = standardised(statistics)
+    count = np.bincount(group_of)
+    mean = np.bincount(group_of, weights=z) / count
+    spread = np.sqrt(np.bincount(group_of, weights=(z - mean[group_of]) ** 2) / count)[group_of]
+    return np.where(spread > 0, spread, 1.0)
 
 
 def turning_points(statistics: WeightStatistics, mask: Mask, c_rate: float) -> Vector:

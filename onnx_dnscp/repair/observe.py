@@ -18,14 +18,19 @@ Seen = dict[str, NDArray[Any]]
 
 
 def observe(
-    model: onnx.ModelProto, tensors: Sequence[str], batches: Sequence[Batch], threads: int = 0
+    model: onnx.ModelProto,
+    tensors: Sequence[str],
+    batches: Sequence[Batch],
+    threads: int = 0,
+    *,
+    optimize: bool = True,
 ) -> Iterator[Seen]:
     """The named tensors for each batch, half precision as float32; only the nodes that they need run.
 
     Raises:
         ModelError: ONNX Runtime cannot run the model.
     """
-    session = Session(part_for(model, tensors), threads=threads)
+    session = Session(part_for(model, tensors), threads=threads, optimize=optimize)
     for batch in batches:
         seen = session.run(batch.inputs, tensors)
         yield {name: value.astype(np.float32) if value.dtype.itemsize == 2 else value for name, value in seen.items()}

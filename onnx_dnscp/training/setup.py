@@ -86,8 +86,7 @@ class Trainer:
                 "--cache-teacher keeps the original's answers to samples that stay the same, and these are drawn anew "
                 "every time they are read; leave it out."
             )
-        for epochs in (self.options.epochs, self.options.finetune_epochs):
-            make_schedule(1.0, self.num_steps(epochs), self.options.warmup)
+        make_schedule(1.0, self.num_steps(self.options.epochs), self.options.warmup)
 
     def view(
         self,
@@ -116,7 +115,7 @@ class Trainer:
         squashed = self.loss_name() in _REGRESSION
         view = build_view(model, shapes, units=units, batch_norm=self._batch_norm(shard_size), squashed=squashed)
         alone = self.loss_name() != "distill" and not taught
-        loss = self._loss_by_truth(shard_size) if alone else self._loss(shard_size, removal)
+        loss = self._loss_by_truth(shard_size) if alone else self._loss(shard_size, units, removal)
         loss.attach(view)
         if method is not None:
             method.extend_view(view)
@@ -147,6 +146,8 @@ class Trainer:
         o = self.options
         view, loss = self.view(model, units=units, method=method, removal=removal)
         num_steps = self.num_steps(o.epochs if name == "train" else o.finetune_epochs)
+        others = self.num_steps(o.finetune_epochs if name == "train" else o.epochs)
+        before, after = (0, others) if name == "train" else (others, 0)
         seed = o.seed if name == "train" else o.seed + 1
         engine = ENGINES["ort"](view, threads=max(1, self._cores // self._shards), shards=self._shards)
         batches = partial(self.dataset.training_batches, self.batch_size, seed)
@@ -158,7 +159,7 @@ class Trainer:
             loss=loss,
             optimizer=make_optimizer(o.optimizer, momentum=o.momentum, weight_decay=o.weight_decay),
             batches=batches,
-            schedule=make_schedule(o.highest_rate, num_steps, o.warmup),
+            schedule=make_schedule(o.highest_rate, num_steps, o.warmup, before=before, after=after),
             accumulate=o.accumulate,
             clip=o.clip,
             notes=tuple(view.notes),
@@ -198,10 +199,12 @@ class Trainer:
             return self.options.distill_weight
         return DISTILL_WEIGHT if self.options.loss == "auto" else 0.0
 
-    def _loss(self, shard_size: int, removal: Removal | None) -> Loss:
+    def _loss(self, shard_size: int, units: Units | None, removal: Removal | None) -> Loss:
         if not self.asks_teacher:
             return self._loss_by_truth(shard_size)
-        taught = Distillation(self.teacher, self._first(shard_size), removal)
+        units = removal.units if removal else units
+        hints = _activations(units) if units and self.options.hint_weight else ()
+        taught = Distillation(self.teacher, self._first(shard_size), removal, hints, self.options.hint_weight)
         if self.loss_name() == "distill":
             return taught
         return WeightedSum([(1.0, self._loss_by_truth(shard_size)), (self._distill_weight, taught)])
@@ -226,6 +229,11 @@ class Trainer:
     def _first(self, size: int) -> Batch:
         return next(self.dataset.training_batches(size, self.options.seed))
 
+    @property
+    def normalises_by_batch(self) -> bool:
+        """Whether batch norm, if there is any, trains."""
+        return self._batch_norm(self.batch_size // self._shards) == "train"
+
     def _batch_norm(self, shard_size: int) -> BatchNormMode:
         if self.options.batch_norm != "auto":
             return self.options.batch_norm
@@ -236,3 +244,14 @@ def num_shards(batch_size: int, cores: int) -> int:
     """Parts to cut a batch into: equal, at most one per core, none smaller than `MIN_SHARD`."""
     most = min(cores, batch_size // MIN_SHARD)
     return next((n for n in range(most, 1, -1) if batch_size % n == 0), 1)
+
+
+def _activations(units: Units) -> tuple[str, ...]:
+    """Of every group, the last tensor that a consumer reads its channels from."""
+    last: dict[int, str] = {}
+    for consumer in units.consumers:
+        groups = {int(units.group_of[u]) for u in consumer.channel_units if u >= 0}
+        node = units.graph.producer[consumer.output]
+        data = [name for position, name in enumerate(node.inputs) if position != consumer.operand]
+        last |= dict.fromkeys(groups, data[0])
+    return tuple(dict.fromkeys(last.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ class Distillation:
         first: A batch to measure the variances on.
         removal: What surgery took, if the student is a pruned network: a tensor inside it has lost channels, and the
             teacher's others are left out of the comparison.
+        hints: Tensors inside the network that are compared likewise; those that the view has not are passed over.
+        hint_weight: Of their mean, beside that of the outputs. Source: Romero et al. 2015, "FitNets: Hints for Thin
+            Deep Nets", equation 3; no regressor is needed, because channels are those of the original.
 
     Raises:
         RequestError: There is nothing to compare.
@@ -34,28 +38,43 @@ class Distillation:
 
     name = "distillation"
 
-    def __init__(self, teacher: Teacher, first: Batch, removal: Removal | None = None) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        first: Batch,
+        removal: Removal | None = None,
+        hints: Sequence[str] = (),
+        hint_weight: float = 0.0,
+    ) -> None:
         self._teacher = teacher
         self._first = first
         self._removal = removal
+        self._hints = hints if hint_weight else ()
+        self._hint_weight = hint_weight
         self._taps: list[str] = []
 
     def attach(self, view: TrainingView, result: str = LOSS) -> None:
         """Add one difference per tapped tensor and their mean."""
-        self._taps = list(dict.fromkeys(tap for taps in view.taps.values() for tap in taps))
+        outputs = list(dict.fromkeys(tap for taps in view.taps.values() for tap in taps))
+        made = {name for node in view.model.graph.node for name in node.output}
+        hints = [name for name in self._hints if name in made and name not in outputs]
+        self._taps = [*outputs, *hints]
         targets = {name: value for name, value in self._targets(self._first).items() if value.size}
-        if not targets:
+        if not any(name in targets for name in outputs):
             raise RequestError("Self-distillation has no output to compare; use --no-train.")
         self._taps = list(targets)
+        num_hints = sum(name in hints for name in targets)
+        num_outputs = len(targets) - num_hints
         terms = []
         for number, (tap, value) in enumerate(targets.items()):
+            share = self._hint_weight / num_hints if tap in hints else 1.0 / num_outputs
             base = f"dnscp//distil/{number}"
             view.add_input(_target_name(tap), TensorProto.FLOAT, value.shape)
             difference = view.add_node("Sub", [tap, _target_name(tap)], f"{base}/difference")
             square = view.add_node("Mul", [difference, difference], f"{base}/square")
             mean = view.add_node("ReduceMean", [square], f"{base}/mean", keepdims=0)
             variance = float(np.var(value, dtype=np.float64)) or 1.0
-            weight = np.array(1.0 / (variance * len(targets)), dtype=np.float32)
+            weight = np.array(share / variance, dtype=np.float32)
             terms.append(view.add_node("Mul", [mean, view.add_constant(f"{base}/weight", weight)], f"{base}/term"))
         view.add_sum(terms, result)
 

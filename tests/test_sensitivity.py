@@ -1,0 +1,119 @@
+"""How much groups matter: measured as defined, and groups that matter more keep more channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_masks import chain_units, group_units
+
+from models import inputs_at, run, stored_arrays
+from onnx_dnscp import prune
+from onnx_dnscp.data.batch import Batch
+from onnx_dnscp.masks.budget import Budget
+from onnx_dnscp.masks.method import Method, StepState
+from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
+from onnx_dnscp.masks.ranked import Schedule
+from onnx_dnscp.masks.registry import Measure
+from onnx_dnscp.masks.statistics import Vector
+from onnx_dnscp.sensitivity import group_sensitivity
+from onnx_dnscp.surgery.weights import copy_with_weights
+from onnx_dnscp.units import Units
+
+DIGITS = Path(__file__).parent.parent / "models" / "digits-separable.onnx"
+SAMPLES = DIGITS.with_name("digits-train.npz")
+
+
+def importance_of(units: Units) -> Vector:
+    """The first channel of every group goes first."""
+    return np.arange(units.num_units, dtype=np.float64)
+
+
+def measured(units: Units, batches: list[Batch]) -> Vector:
+    """With the ratio of channels as what is saved."""
+    budget = Budget(units, "channels", 0.5)
+    return group_sensitivity(units.graph.proto, units, importance_of(units), budget.ratio, batches, share=0.5)
+
+
+def test_sensitivity_is_the_rise_of_the_error_over_what_is_saved() -> None:
+    """Against zeros written into the weights that read the channels: a quarter and three quarters of a group."""
+    units = chain_units()
+    model = units.graph.proto
+    feeds = inputs_at(model, 8, 8)
+    expected = []
+    for group in units.groups:
+        errors = []
+        for share in (0.25, 0.75):
+            weights = {name: array.copy() for name, array in stored_arrays(model).items()}
+            gone = range(group.first, group.first + int(share * group.width))
+            for consumer in units.consumers:
+                slices = np.flatnonzero(np.isin(consumer.stored_units, gone))
+                np.moveaxis(weights[consumer.weight], consumer.axis, 0)[slices] = 0
+            [there], [here] = (list(run(m, feeds).values()) for m in (model, copy_with_weights(model, weights)))
+            errors.append(np.mean((here - there) ** 2) / np.var(there))
+        saved = (int(0.75 * group.width) - int(0.25 * group.width)) / units.num_units
+        expected.append(np.log(max(errors[1] - errors[0], errors[1] / 4) / saved))
+    found = measured(units, [Batch(feeds)])
+    np.testing.assert_allclose(found, np.array(expected) - np.mean(expected), rtol=1e-3)
+
+
+def test_a_group_that_the_outputs_do_not_see_says_nothing() -> None:
+    """Weights of 0 behind it: no damage, so it takes no side."""
+    units = chain_units()
+    group = max(units.groups, key=lambda g: g.width)
+    readers = {c.weight for c in units.consumers if group.first in c.stored_units}
+    model = copy_with_weights(units.graph.proto, {name: 0 * units.graph.stored[name] for name in readers})
+    ratio = Budget(units, "channels", 0.5).ratio
+    batch = Batch(inputs_at(model, 4, 8))
+    found = group_sensitivity(model, units, importance_of(units), ratio, [batch], share=0.5)
+    assert found[group.id] == 0
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("schedule", [None, "one-shot", "iterative"])
+def test_dnscp_takes_fewer_channels_from_groups_that_matter(schedule: Schedule | None) -> None:
+    """One deviation more for the group of eight, whatever the schedule."""
+    units = chain_units()
+    own = group_units(units, 8)
+
+    def kept(offset: float) -> int:
+        offsets = np.where([group.width == 8 for group in units.groups], offset, 0.0)
+        settings = MethodSettings(
+            units, Budget(units, "channels", 0.5), schedule=schedule, measure=lambda importance: offsets
+        )
+        method = METHODS["dnscp"].make(settings)
+        return int(choose_once(method, units.graph.stored, units.num_units)[own].sum())
+
+    assert kept(-5.0) < kept(0.0) <= kept(5.0)
+    assert kept(-5.0) < kept(5.0)
+
+
+def test_a_resumed_run_keeps_the_offsets_it_began_with() -> None:
+    """They come from the state; nothing is measured again."""
+    units = chain_units()
+    offsets = np.linspace(-1, 1, len(units.groups))
+
+    def made(measure: Measure) -> Method:
+        return METHODS["dnscp"].make(MethodSettings(units, Budget(units, "channels", 0.5), measure=measure))
+
+    def refuse(importance: Vector) -> Vector:
+        raise AssertionError("measured again")
+
+    first, second = made(lambda importance: offsets), made(refuse)
+    weights = dict(units.graph.stored)
+    mask = first.begin(weights, 10)
+    second.restore(first.state())
+    step = StepState(1, 10, mask, weights, {})
+    np.testing.assert_array_equal(first.after_step(step), second.after_step(step))
+
+
+def test_prune_measures_where_there_is_data(tmp_path: Path) -> None:
+    """Other channels go than without; without data nothing is measured, and both are the same."""
+
+    def kept(**options: object) -> list[int]:
+        report = prune(DIGITS, tmp_path / "out.onnx", ratio=0.5, train=False, repair=False, **options)
+        return [group.kept for group in report.groups]
+
+    assert kept(data=SAMPLES) != kept(data=SAMPLES, sensitivity=0)
+    assert kept() == kept(sensitivity=0)
