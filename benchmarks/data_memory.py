@@ -3,8 +3,8 @@
     python benchmarks/data_memory.py --megabytes 2000 --limit 200
 
 Each command runs in a process of its own on `--megabytes` of data and on as much as `--limit`; growth is the difference
-of their peaks. Peaks are of anonymous memory (RssAnon in /proc/PID/status, looked at a hundred times a second): pages of
-mapped files count in the resident set as well, but the system takes them back when it needs them. Linux only.
+of their peaks. Peaks are of anonymous memory (RssAnon in /proc/PID/status, looked at a hundred times a second): pages
+of mapped files count in the resident set as well, but the system takes them back when it needs them. Linux only.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Worker:
         if line:
             return dict(json.loads(line))
         code = process.wait()
-        self._process = None
+        self.close()
         return {"outcome": "crash", "code": code, "message": signal.strsignal(-code) if code < 0 else ""}
 
     def _start(self) -> None:
@@ -77,7 +77,7 @@ class Worker:
         """End the child."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
             self._process = None
 
 
