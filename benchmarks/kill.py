@@ -4,9 +4,9 @@
     python benchmarks/kill.py --threads 2
 
 Each run is killed after a random share of the processor time that the undisturbed one took, from its first import to
-its last write, or while it writes one of its checkpoints, and then resumed. One more run is killed again and again.
-What is compared: the saved model byte for byte, every training step, every drop and recovery, and the plan. The exit code is
-1 if any differs.
+its last write, or while it writes one of its checkpoints, and then resumed. One more run is killed again
+and again. What is compared: the saved model byte for byte, every training step, every drop and recovery, and the plan.
+The exit code is 1 if any differs.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class PruneOptions(BaseModel):
         hint_weight: Of tensors inside the network beside its outputs in self-distillation.
         cache_teacher: Whether self-distillation keeps the original's outputs for all samples in memory.
         batch_norm: "auto" normalises by the batch on real data in batches of 8 or more, else keeps running statistics.
-        learning_rate: The highest, falling along one cosine over both phases; None takes the optimiser's own.
+        restore_norm: Whether a network without any norm trains with batch norm, which is folded away again; None: so
             with classifiers where batch norm would train.
         method: How the channels that go are chosen; a name in `masks.registry.METHODS`.
         schedule: "one-shot" chooses at the start and keeps to it, "iterative" goes to the target step by step; None is

@@ -23,7 +23,7 @@ from onnx_dnscp.graph import Graph
 from onnx_dnscp.runtime import first_line
 
 _SUFFIX = ".npy"  # of the members
-_PIECE = 1 << 20  # bytes read at a time
+_PIECE = 1 << 18  # bytes read at a time; zipfile holds several times as many
 _LOCAL_HEADER = "<26xHH"  # what stands before a member's name ends with the lengths of name and extras
 
 
