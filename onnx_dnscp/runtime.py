@@ -127,6 +127,10 @@ def _takes_weights_apart() -> bool:
     return True
 
 
+class EndlessError(ModelError):
+    """A run was stopped because it took too long."""
+
+
 class Session:
     """One inference session on the CPU that reports failures as `ModelError`.
 
@@ -194,6 +198,7 @@ class Session:
 
         Raises:
             ModelError: The runtime stops with an error.
+            EndlessError: A Loop was stopped.
         """
         names = list(self.output_types) if outputs is None else list(outputs)
         options = ort.RunOptions()
@@ -202,7 +207,7 @@ class Session:
                 results = self._session.run(names, widened(feeds), options)
         except Exception as error:
             if options.terminate:
-                raise ModelError(
+                raise EndlessError(
                     f"{self._what} was stopped after {self._limit:.0f} s of processor time: its Loop may never end."
                 ) from error
             raise ModelError(f"{self._what} cannot be run by ONNX Runtime: {first_line(error)}.") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import assert_same, filled, inputs_at, run, stored_arrays
+from onnx_dnscp import prune
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.graph import read_graph
 from onnx_dnscp.repair.norms import lacks_norms, with_norms, without_norms
@@ -97,3 +100,21 @@ def test_norms_go_only_where_they_were_lost_and_can_be_folded(body: str) -> None
         net (float[N, 4, 5, 5] x) => (float[N, 4, 5, 5] y) <{", ".join(used)}> {{ {body} }}"""
     )
     assert not lacks_norms(read_graph(model))
+
+
+def test_a_folded_classifier_trains_with_norms_and_is_saved_without(
+    separable_path: Path, train_data_path: Path, tmp_path: Path
+) -> None:
+    """The saved file has the operators of the original; training went another way than without norms."""
+    options = {"data": train_data_path, "epochs": 1, "finetune_epochs": 1, "batch_size": 64, "threads": 1}
+    reports = [
+        prune(separable_path, tmp_path / f"{asked}.onnx", ratio=0.3, restore_norm=asked, **options)
+        for asked in (None, False)
+    ]
+    operators = [node.op_type for node in onnx.load(separable_path).graph.node]
+    saved = [onnx.load(tmp_path / f"{asked}.onnx") for asked in (None, False)]
+    assert all([node.op_type for node in model.graph.node] == operators for model in saved)
+    assert "BatchNormalization" not in operators
+    assert all(report.after.accuracy > 0.9 for report in reports if report.after.accuracy)
+    name = saved[0].graph.initializer[0].name
+    assert not np.array_equal(stored_arrays(saved[0])[name], stored_arrays(saved[1])[name])

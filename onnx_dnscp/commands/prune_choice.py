@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from onnx_dnscp.commands.prune_norms import with_lost_norms
 from onnx_dnscp.commands.prune_run import Run
@@ -62,19 +59,20 @@ def choose_mask(run: Run) -> Mask:
     assert state.mask is not None, "the phase with masks is done"
     run.notes += state.notes
     run.trained = without_norms(copy_with_weights(start, state.weights))
-    _leave_artifacts(run, start, state.weights, state.mask)
+    _leave_artifacts(run, state.mask)
     run.seconds["train"] = time.monotonic() - started
     return state.mask
 
 
-def _leave_artifacts(run: Run, start: onnx.ModelProto, weights: Mapping[str, NDArray[Any]], mask: Mask) -> None:
+def _leave_artifacts(run: Run, mask: Mask) -> None:
     """The masked model for onnxruntime-training, in the run directory if there is one."""
     directory = run.keeper.directory
     if directory is None or (directory.path / ARTIFACTS).exists():
         return
-    view, _ = run.trainer().view(start, units=run.units, method=_method(run), taught=False)  # a device has no teacher
+    # A device has no teacher.
+    view, _ = run.trainer().view(run.trained, units=run.units, method=_method(run), taught=False)
     try:
-        write_artifacts(directory.path / ARTIFACTS, view, weights, mask, run.options.optimizer)
+        write_artifacts(directory.path / ARTIFACTS, view, view.values, mask, run.options.optimizer)
     except RequestError as error:
         run.notes.append(f"The run directory has no {ARTIFACTS} for onnxruntime-training: {error}")
 
