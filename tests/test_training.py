@@ -431,3 +431,19 @@ def test_a_weighted_sum_of_losses_is_their_weighted_sum() -> None:
     assert loss == pytest.approx(labels[0] + 0.5 * taught[0], rel=1e-5)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(gradient, labels[1][name] + 0.5 * taught[1][name], rtol=1e-3, atol=1e-6)
+
+
+def test_hints_add_the_mean_distance_of_tensors_inside() -> None:
+    """0.7 times the mean over both of squared difference over the teacher's variance; unknown names do nothing."""
+    name = list(NETWORKS)[-1]
+    model, _ = network(name)
+    moved = {t.name: numpy_helper.to_array(t) * np.float32(1.3) for t in model.graph.initializer if t.name[0] == "w"}
+    teacher = copy_with_weights(model, moved)
+    samples = batch()
+    losses = []
+    for hints in ([], ["t", "f", "nowhere"]):
+        loss = Distillation(LiveTeacher(teacher), samples, hints=hints, hint_weight=0.7)
+        losses.append(engine_for(model, loss).step(feeds(loss, samples))[0])
+    inner = [Session(m, more_outputs=["t", "f"]).run(samples.inputs, ["t", "f"]) for m in (model, teacher)]
+    distances = [np.mean((inner[0][n] - inner[1][n]) ** 2) / np.var(inner[1][n]) for n in ("t", "f")]
+    assert losses[1] - losses[0] == pytest.approx(0.7 * np.mean(distances), rel=1e-4)
