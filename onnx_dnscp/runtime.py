@@ -202,16 +202,18 @@ class Session:
         """
         names = list(self.output_types) if outputs is None else list(outputs)
         options = ort.RunOptions()
+        fed = widened(feeds)
         try:
             with _stopped_after(self._limit, options):
-                results = self._session.run(names, widened(feeds), options)
+                results = self._session.run(names, fed, options)
         except Exception as error:
             if options.terminate:
                 raise EndlessError(
                     f"{self._what} was stopped after {self._limit:.0f} s of processor time: its Loop may never end."
                 ) from error
             raise ModelError(f"{self._what} cannot be run by ONNX Runtime: {first_line(error)}.") from error
-        return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
+        # An input that is asked for comes back in the memory it was fed from, which may have been made for this run.
+        return {name: fed.get(name, np.asarray(value)) for name, value in zip(names, results, strict=True)}
 
 
 @contextmanager

@@ -42,5 +42,8 @@ def test_two_processes_with_the_same_seed_leave_the_same_files(few_digits: Path,
     first.assert_same(second)
     assert report(folders[0]) == report(folders[1])
     kept = [f"run/artifacts/{name}_model.onnx" for name in ("training", "eval", "optimizer")]
-    for name in ("plan.json", "run/inspection.json", "run/environment.json", *kept):
+    environments = [json.loads((folder / "run" / "environment.json").read_text()) for folder in folders]
+    assert len({environment.pop("started") for environment in environments}) > 0
+    assert environments[0] == environments[1]
+    for name in ("plan.json", "run/inspection.json", *kept):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name

@@ -25,7 +25,6 @@ def desk(tmp_path: Path) -> Path:
     """A folder like a clone of the repository, with what pages call the reader's own model and data."""
     for name in ("models", "examples"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "models" / "digits-separable.onnx", tmp_path / "model.onnx")
     with np.load(ROOT / "models" / "digits-train.npz") as arrays:
         images, labels = arrays["image"][:40], arrays["labels"][:40]
     np.savez(tmp_path / "train.npz", image=images, labels=labels)
@@ -34,7 +33,8 @@ def desk(tmp_path: Path) -> Path:
             place = tmp_path / folder / str(label)
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray((image[0] * 255).astype(np.uint8)).save(place / f"{number}.png")
-    onnx.save(in_colour(onnx.load(ROOT / "models" / "digits-resnet.onnx")), str(tmp_path / "resnet.onnx"))
+    for name in ("model", "resnet"):
+        onnx.save(in_colour(onnx.load(ROOT / "models" / "digits-resnet.onnx")), str(tmp_path / f"{name}.onnx"))
     return tmp_path
 
 

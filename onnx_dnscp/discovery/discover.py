@@ -12,28 +12,38 @@ from numpy.typing import NDArray
 from onnx_dnscp.discovery.balance import balancing_unions
 from onnx_dnscp.discovery.numbers import number_locks
 from onnx_dnscp.discovery.walk import Slot, Walk, walk
+from onnx_dnscp.errors import ModelError
 from onnx_dnscp.fields import IdField, axis_rows, compact, connected_components, varying_axes
 from onnx_dnscp.graph import Graph, Node, read_graph
 from onnx_dnscp.load import LoadedModel
 from onnx_dnscp.ops.registry import Read
+from onnx_dnscp.runtime import first_line
 from onnx_dnscp.tracing.probe import Trace
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.units import FIXED, Consumer, Group, Locked, Slices, Units
 
 Ids = NDArray[np.int64]
+_MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)  # what rules raise on operators that cannot be
 
 
 def discover(model: LoadedModel) -> Units:
     """Find every prunable unit of a model, and the reasons for everything that is not.
 
     Raises:
-        ModelError: ONNX Runtime cannot load or run the model.
+        ModelError: ONNX Runtime cannot load or run the model, or its sizes do not fit each other.
     """
     graph = read_graph(model.proto, model.private)
     try:
         return discover_units(graph, trace(graph, str(model)))
-    except (ValueError, IndexError):  # inferred sizes do not fit each other; the runtime knows, or says why
-        return discover_units(graph, trace(graph, str(model), run=True))
+    except _MISFITS:  # inferred sizes do not fit each other; the runtime knows, or says why
+        seen = trace(graph, str(model), run=True)
+    try:
+        return discover_units(graph, seen)
+    except _MISFITS as error:
+        raise ModelError(
+            f"{model} has operators whose sizes do not fit each other ({first_line(error)}), although ONNX "
+            "Runtime runs it; check it with onnx.checker, and report it if it is valid."
+        ) from error
 
 
 def discover_units(graph: Graph, seen: Trace) -> Units:

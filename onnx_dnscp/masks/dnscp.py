@@ -144,12 +144,9 @@ class DnsCp:
         return replace(now, layer_mean=self._first.layer_mean, layer_std=self._first.layer_std)
 
     def _comparable(self, points: Vector, statistics: WeightStatistics) -> Vector:
-        """Points in layer deviations as a controller compares them across groups.
-
-        They are counted in spreads of the group's units and raised by what the group matters.
-        """
+        """Points in layer deviations, raised by what the group matters, as a controller compares them across groups."""
         spread = unit_spread(self._first or statistics, self._units.group_of)
-        return np.asarray(points / spread + self._of_groups(statistics)[self._units.group_of])
+        return np.asarray(points + spread * self._of_groups(statistics)[self._units.group_of])
 
     def _of_groups(self, statistics: WeightStatistics) -> Vector:
         if self._measured is None:
@@ -196,10 +193,10 @@ class _MeanWeight:
         """Weights alone decide."""
 
     def scores(self, weights: Mapping[str, NDArray[Any]]) -> Vector:
-        """(mu_k - mu) / std in spreads of the group, and what the group matters."""
+        """(mu_k - mu) / std, raised by what the group matters."""
         statistics = self._reader.read(weights)
         found, group_of = standardised(statistics), self._units.group_of
-        return np.asarray(found / unit_spread(statistics, group_of) + self._measure(found)[group_of])
+        return np.asarray(found + unit_spread(statistics, group_of) * self._measure(found)[group_of])
 
 
 def one_shot(units: Units, budget: Budget, weights: Mapping[str, NDArray[Any]]) -> Mask:

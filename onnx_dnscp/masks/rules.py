@@ -68,7 +68,7 @@ def standardised(statistics: WeightStatistics) -> Vector:
 def unit_spread(statistics: WeightStatistics, group_of: NDArray[np.int64]) -> Vector:
     """(units,) deviation of `standardised` over the units of each one's group; 1 where they are all equal.
 
-    Groups whose units differ little would otherwise stay or go as a whole, when one threshold passes through them all.
+    What is added to all units of a group is counted in it: where units are alike, a little takes or keeps them all.
     """
     z = standardised(statistics)
     count = np.bincount(group_of)
