@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,61 +26,79 @@ import click
 
 KINDS = ("model", "plan", "config", "data")
 CASES_PER_PROCESS = 400  # a new one then, so that leaks of the runtime do not add up
-HANG = 10.0  # seconds of processor time
+HANG = 10.0  # seconds of processor time for one command
 LOST = 900.0  # seconds on the clock, for what hangs without working
-START = 900.0  # seconds until the child has imported everything, on a busy machine
 GOOD = ("accepted", "refused")
 
 
 class Worker:
-    """The child process, started anew whenever it has died."""
+    """The child process, started anew whenever it has died.
+
+    Attributes:
+        folder: Where the files of the last case are.
+    """
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._cases = 0
+        self._parent = tempfile.TemporaryDirectory()
+        self.folder = Path(self._parent.name) / "case"
 
     def judge(self, kind: str, number: int, seed: int) -> dict[str, Any]:
         """The verdict on one case; a child that dies or hangs is one too."""
         if self._process is None or self._cases >= CASES_PER_PROCESS:
-            self.close()
-            self._start()
+            self._stop()
+            self._process = self._started()
+            self._cases = 0
         process = self._process
-        assert process is not None
         assert process.stdin is not None
-        assert process.stdout is not None
         self._cases += 1
-        process.stdin.write(json.dumps([kind, number, seed]) + "\n")
-        process.stdin.flush()
-        fresh, started, before = self._cases == 1, time.monotonic(), _processor_time(process.pid)
-        while not select.select([process.stdout], [], [], 0.2)[0]:
-            waited = time.monotonic() - started
-            if fresh and waited < START:
+        process.stdin.write(json.dumps([kind, number, seed]).encode() + b"\n")
+        row: dict[str, Any] = {}  # filled line by line, before each command and at the end
+        while "outcome" not in row:
+            line = _line_of(process)
+            if line:
+                row |= json.loads(line)
                 continue
-            if _processor_time(process.pid) - before > HANG or waited > LOST + START * fresh:
-                self.close()
-                return {"outcome": "hang", "seconds": round(waited, 1)}
-        line = process.stdout.readline()
-        if line:
-            return dict(json.loads(line))
-        code = process.wait()
-        self.close()
-        return {"outcome": "crash", "code": code, "message": signal.strsignal(-code) if code < 0 else ""}
+            row["outcome"] = "crash" if line == b"" else "hang"
+            if line == b"":
+                row["code"] = process.wait()
+                row["message"] = signal.strsignal(-row["code"]) or ""
+            self._stop()
+        return row
 
-    def _start(self) -> None:
-        command = [sys.executable, str(Path(__file__).with_name("fuzz_case.py"))]
+    def _started(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(Path(__file__).with_name("fuzz_case.py")), str(self.folder)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-        self._cases = 0
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
+        process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, bufsize=0
         )
+        assert process.stdout is not None
+        while process.stdout.readline() not in (b"ready\n", b""):
+            pass  # it imports everything and tries one case
+        return process
 
-    def close(self) -> None:
-        """End the child."""
+    def _stop(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+    def close(self) -> None:
+        """End the child and remove its files."""
+        self._stop()
+        self._parent.cleanup()
+
+
+def _line_of(process: subprocess.Popen[bytes]) -> bytes | None:
+    """The next line; empty from a process that has ended, None from one that works for too long."""
+    assert process.stdout is not None
+    started, before = time.monotonic(), _processor_time(process.pid)
+    while not select.select([process.stdout], [], [], 0.2)[0]:
+        if _processor_time(process.pid) - before > HANG or time.monotonic() - started > LOST:
+            return None
+    return process.stdout.readline()
 
 
 def _processor_time(pid: int) -> float:
@@ -113,7 +133,8 @@ def show_table(rows: list[dict[str, Any]]) -> None:
 @click.option("--first", default=0, show_default=True, help="Number of the first case.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--log", type=click.Path(path_type=Path), default=Path("fuzz.jsonl"), show_default=True)
-def main(kind: str, count: int, first: int, seed: int, log: Path) -> None:
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder for the files of cases that went wrong.")
+def main(kind: str, count: int, first: int, seed: int, log: Path, keep: Path | None) -> None:
     """Try many damaged inputs of one kind."""
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     done = {(row["kind"], row["number"], row["seed"]) for row in rows}
@@ -125,6 +146,8 @@ def main(kind: str, count: int, first: int, seed: int, log: Path) -> None:
                 rows.append(row)
                 file.write(json.dumps(row) + "\n")
                 file.flush()
+                if keep is not None and row["outcome"] not in GOOD:
+                    shutil.copytree(worker.folder, keep / f"{kind}-{number}-{seed}", dirs_exist_ok=True)
     worker.close()
     show_table(rows)
 

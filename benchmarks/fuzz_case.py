@@ -1,7 +1,7 @@
 """The child process of `fuzz.py`: makes damaged inputs, gives them to the command line, and judges what it does.
 
-Reads one JSON list `[kind, number, seed]` per line and answers with one JSON object per line. Each input follows from
-these three, so that any case can be made again:
+Reads one JSON list `[kind, number, seed]` per line and answers with a JSON object before each command and one at the
+end. Each input follows from these three, so that any case can be made again:
 
     python benchmarks/fuzz_case.py model 17 0 FOLDER      # writes the file and prints the verdict
 """
@@ -15,11 +15,10 @@ import os
 import resource
 import shutil
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import onnx
@@ -75,10 +74,12 @@ class Judge:
 
     Args:
         folder: Where files go; emptied before each case.
+        progress: Gets a line of JSON before each command.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, progress: TextIO | None = None) -> None:
         self.folder = folder
+        self._progress = progress
         self._seeds = seed_models()
 
     def judge(self, kind: str, number: int, seed: int) -> Verdict:
@@ -103,14 +104,14 @@ class Judge:
         content, verdict.how = damaged_model(self._seeds, rng)
         path.write_bytes(content)
         (self.folder / "w.bin").write_bytes(bytes(64))
-        found = json.loads(_call(verdict, "inspect", path, "--json"))
+        found = json.loads(self._call(verdict, "inspect", path, "--json"))
         if not found["groups"]:
             return
-        _call(verdict, "prune", path, "--no-train", "-o", out, "--plan-out", plan, "--ratio", 0.3, "--align", 1)
+        self._call(verdict, "prune", path, "--no-train", "-o", out, "--plan-out", plan, "--ratio", 0.3, "--align", 1)
         self._check(path, out, plan, verdict)
         if rng.integers(SURGERY_SHARE) == 0:
             again = self.folder / "again.onnx"
-            _call(verdict, "apply", path, plan, "-o", again)
+            self._call(verdict, "apply", path, plan, "-o", again)
             if again.read_bytes() != out.read_bytes():
                 _wrong(verdict, "apply makes another file than prune")
 
@@ -125,7 +126,7 @@ class Judge:
         good = make_plan(units, removed, load_model(path).sha256)
         content, verdict.how = damaged_plan(good.model_dump_json(), rng)
         plan.write_bytes(content)
-        _call(verdict, "apply", path, plan, "-o", out)
+        self._call(verdict, "apply", path, plan, "-o", out)
         whole = make_plan(units, removed_units(read_plan(plan), units, good.model_sha256), good.model_sha256)
         plan.write_text(whole.model_dump_json())
         self._check(path, out, plan, verdict)
@@ -135,19 +136,19 @@ class Judge:
         path.write_bytes(tiny_model().SerializeToString())
         content, verdict.how = damaged_config(rng)
         config.write_bytes(content)
-        _call(verdict, "prune", path, "--config", config, "--print-config")
+        self._call(verdict, "prune", path, "--config", config, "--print-config")
         os.chdir(self.folder)  # a config may name files to write
-        _call(verdict, "prune", path, "--config", config, "--no-train", "-o", out)
+        self._call(verdict, "prune", path, "--config", config, "--no-train", "-o", out)
 
     def _data(self, rng: np.random.Generator, verdict: Verdict) -> None:
         path = self.folder / "seed.onnx"
         path.write_bytes(tiny_model().SerializeToString())
         data, verdict.how = damaged_data(self.folder, rng)
         gray = [] if data.suffix == ".npz" else ["--channels", "gray"]
-        _call(verdict, "evaluate", path, "--data", data, *gray, "--json")
+        self._call(verdict, "evaluate", path, "--data", data, *gray, "--json")
         if rng.integers(SURGERY_SHARE) == 0:
             out = self.folder / "out.onnx"
-            _call(verdict, "prune", path, "--data", data, *gray, "--no-train", "-o", out, "--ratio", 0.5)
+            self._call(verdict, "prune", path, "--data", data, *gray, "--no-train", "-o", out, "--ratio", 0.5)
 
     def _check(self, path: Path, out: Path, plan: Path, verdict: Verdict) -> None:
         """The pruned file computes what the original does with zeros in its weights, in sessions of their own."""
@@ -180,27 +181,29 @@ class Judge:
                 _wrong(verdict, f"output {name!r} differs by {error_of(actual[name], value):.1e}")
         verdict.checked = True
 
+    def _call(self, verdict: Verdict, *arguments: Any) -> str:
+        """Standard output of a command that succeeds.
 
-def _call(verdict: Verdict, *arguments: Any) -> str:
-    """Standard output of a command that succeeds.
-
-    Raises:
-        CaseEndedError: It does not; the verdict says how.
-    """
-    verdict.step = str(arguments[0])
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        verdict.code = run(["--debug", *map(str, arguments)])
-    said = err.getvalue().strip()
-    if verdict.code == 0:
-        return out.getvalue()
-    last = said.splitlines()[-1] if said else ""
-    verdict.message = said[-1500:] if verdict.code == 1 else last[:300]
-    if verdict.code == 1:
-        verdict.outcome = "traceback"
-    elif not last.startswith("Error: "):
-        verdict.outcome = "unclear"
-    raise CaseEndedError
+        Raises:
+            CaseEndedError: It does not; the verdict says how.
+        """
+        verdict.step = str(arguments[0])
+        if self._progress is not None:
+            self._progress.write(json.dumps({"step": verdict.step, "how": verdict.how}) + "\n")
+            self._progress.flush()
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            verdict.code = run(["--debug", *map(str, arguments)])
+        said = err.getvalue().strip()
+        if verdict.code == 0:
+            return out.getvalue()
+        last = said.splitlines()[-1] if said else ""
+        verdict.message = said[-1500:] if verdict.code == 1 else last[:300]
+        if verdict.code == 1:
+            verdict.outcome = "traceback"
+        elif not last.startswith("Error: "):
+            verdict.outcome = "unclear"
+        raise CaseEndedError
 
 
 def _wrong(verdict: Verdict, message: str) -> None:
@@ -244,20 +247,22 @@ def _forget_peak() -> None:
 def main() -> None:
     """Serve until the parent closes the pipe, or try one case."""
     latency.ROUNDS, latency.SECONDS_PER_RUN = 1, 0.001
-    if len(sys.argv) > 1:
-        kind, number, seed, folder = sys.argv[1:]
+    *case, folder = sys.argv[1:]
+    if case:
+        kind, number, seed = case
         print(json.dumps(asdict(Judge(Path(folder)).judge(kind, int(number), int(seed))), indent=1))
         return
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    with tempfile.TemporaryDirectory() as parent:
-        judge = Judge(Path(parent) / "case")
-        judge.judge("model", 0, 0)  # whatever is loaded at first use is not counted
-        limit = _status("VmData") + ROOM
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-        for line in sys.stdin:
-            answers.write(json.dumps(asdict(judge.judge(*json.loads(line)))) + "\n")
-            answers.flush()
+    judge = Judge(Path(folder), answers)
+    judge.judge("model", 0, 0)  # whatever is loaded at first use is not counted
+    limit = _status("VmData") + ROOM
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    answers.write("ready\n")
+    answers.flush()
+    for line in sys.stdin:
+        answers.write(json.dumps(asdict(judge.judge(*json.loads(line)))) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import chain
@@ -127,8 +128,11 @@ def _check_text(node: onnx.NodeProto, label: str) -> None:
 
 
 def _check_names(graph: onnx.GraphProto, path: Path) -> None:
-    known = {i.name for i in graph.input} | {i.name for i in graph.initializer}
-    known |= {i.values.name for i in graph.sparse_initializer}
+    stored = [*(i.name for i in graph.initializer), *(i.values.name for i in graph.sparse_initializer)]
+    if len(set(stored)) < len(stored):
+        twice = next(name for name, count in Counter(stored).items() if count > 1)
+        raise ModelError(f"Tensor {twice!r} of {str(path)!r} is stored twice; the file is damaged.")
+    known = {i.name for i in graph.input} | set(stored)
     for number, node in enumerate(graph.node):
         label = _label(node, number, path)
         for name in node.input:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from typing import Any
 
@@ -19,6 +20,7 @@ from onnx_dnscp.tracing.trace import random_inputs
 
 VERIFY_BATCH = 32
 VERIFY_BATCHES = 2
+MAX_GROWN = 1 << 28  # elements that attention's largest tensor may grow to at a larger size: 1 GB of float32
 SIZE_STEP = 32  # how much larger other images are; networks with free sizes mostly want multiples of it
 
 
@@ -42,13 +44,19 @@ def verification_batches(graph: Graph, seen: Trace, dataset: Dataset | None) -> 
 
 
 def _other_sizes(graph: Graph, seen: Trace) -> list[Batch]:
-    """One random sample with every free axis but the first larger than traced, if there are any and the model runs."""
+    """One random sample with every free axis but the first larger than traced, if there are any and the model runs.
+
+    Where it might fill the memory, because attention grows with the square of the size, there is none.
+    """
     shapes = dict(_shapes_of_one_call(graph, seen))
     for name, declared in graph.inputs.items():
         free = [axis for axis, dim in enumerate(dimensions(declared)) if axis and not isinstance(dim, int)]
         grown = {axis: shapes[name][axis] + SIZE_STEP * (i + 1) for i, axis in enumerate(free)}
         shapes[name] = tuple(grown.get(axis, size) for axis, size in enumerate(shapes[name]))
     if shapes == _shapes_of_one_call(graph, seen):
+        return []
+    growth = sum(map(math.prod, shapes.values())) / sum(math.prod(seen.shapes[name]) for name in shapes)
+    if max(map(math.prod, seen.shapes.values())) * max(growth, 1) ** 2 > MAX_GROWN:
         return []
     feeds = random_inputs(graph, shapes, np.random.default_rng(2))
     try:
