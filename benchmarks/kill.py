@@ -36,6 +36,7 @@ BATCH = 64  # two shards of 32 where there are two threads
 OPTIONS = ("--epochs=2", "--finetune-epochs=2", f"--batch-size={BATCH}", "--lr=0.1", "--c-rate=0", "--gamma=0.2",
            "--checkpoint-every=2", "--seed=3")  # fmt: skip
 POLL = 0.0005  # seconds between two looks
+DIED = 128  # and the number of the signal: the exit code of a command whose worker was killed
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ class Run:
             process = subprocess.Popen([sys.executable, "-m", "onnx_dnscp", *call], stdout=output, stderr=output)
             if moment is not None:
                 self._wait(process, moment)
-                process.send_signal(signal.SIGKILL)
-        if process.wait() != 0 and not (moment and process.returncode == -signal.SIGKILL):
+                for worker in _children(process.pid):  # the process itself only watches it
+                    os.kill(worker, signal.SIGKILL)
+        if process.wait() != 0 and not (moment and process.returncode == DIED + signal.SIGKILL):
             raise SystemExit(f"exit code {process.returncode}:\n{(self.folder / 'output.txt').read_text()[-2000:]}")
 
     def _wait(self, process: subprocess.Popen[bytes], moment: Moment) -> None:
@@ -132,9 +134,20 @@ class Run:
 
 
 def _processor_seconds(pid: int) -> float:
-    """Of a process and of its children that have ended; unlike the time of day, it says how far a run has come."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    """Of a process and all its descendants; unlike the time of day, it says how far a run has come."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has just ended
+        return 0.0
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(map(_processor_seconds, _children(pid)))
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _difference(first: Path, second: Path) -> float:

@@ -193,6 +193,12 @@ def test_a_negative_size_is_refused(tiny_model: onnx.ModelProto, refuse: Refuse)
     refuse(tiny_model, r"Tensor 'b1' of .* is damaged.*\(-1,\)")
 
 
+def test_a_weight_that_is_stored_twice_is_refused(tiny_model: onnx.ModelProto, refuse: Refuse) -> None:
+    """Nobody can say which one counts."""
+    tiny_model.graph.initializer.append(tiny_model.graph.initializer[2])
+    refuse(tiny_model, "Tensor 'w2' of .* is stored twice")
+
+
 def test_an_input_that_is_no_tensor_is_refused(tiny_model: onnx.ModelProto, refuse: Refuse) -> None:
     kind = tiny_model.graph.input[0].type
     sequence = helper.make_sequence_type_proto(kind)
