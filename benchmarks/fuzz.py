@@ -62,8 +62,8 @@ class Worker:
                 continue
             row["outcome"] = "crash" if line == b"" else "hang"
             if line == b"":
-                row["code"] = process.wait()
-                row["message"] = signal.strsignal(-row["code"]) or ""
+                code = row["code"] = process.wait()
+                row["message"] = signal.Signals(-code).name if code < 0 else "the judge itself has failed"
             self._stop()
         return row
 
