@@ -62,7 +62,7 @@ def apply(model: str | Path, plan: str | Path | Plan, output: str | Path | None 
         output=str(target),
         removed_channels=int(removed.sum()),
         before=describe(units.graph, units.trace, loaded.size),
-        after=describe(graph, trace(graph), file.size),
+        after=describe(graph, trace(graph, like=units.trace), file.size),
         max_relative_error=checked.max_relative_error,
         tolerance=checked.tolerance,
     )

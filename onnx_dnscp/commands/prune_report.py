@@ -81,7 +81,7 @@ def make_report(
     """Measure both models and put everything together."""
     graph, seen = run.units.graph, run.units.trace
     small = read_graph(tuned)
-    before, after = describe(graph, seen, run.loaded.size), describe(small, trace(small), file_bytes)
+    before, after = describe(graph, seen, run.loaded.size), describe(small, trace(small, like=seen), file_bytes)
     feeds = one_call(graph, seen, run.dataset)
     times = latencies([run.loaded.proto, tuned], feeds, run.options.threads)
     before.latency_ms, after.latency_ms = (1000 * t for t in times)

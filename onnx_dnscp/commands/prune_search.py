@@ -171,7 +171,7 @@ class _Search:
             self._original = evaluate_model(original, run.test_data, run.scores).accuracy
         found = evaluate_model(pruned, run.test_data, run.scores, reference=None if has_labels else original)
         graph = read_graph(pruned)
-        macs = describe(graph, trace(graph), 0).macs
+        macs = describe(graph, trace(graph, like=run.units.trace), 0).macs
         self.seconds += time.monotonic() - started
         lost = points_lost(self._original, found.accuracy, found.agreement, found.mean_relative_difference)
         return self._note(ratio, run.budget.ratio(mask), macs, *lost)

@@ -20,7 +20,7 @@ from onnx_dnscp.tracing.trace import random_inputs
 
 VERIFY_BATCH = 32
 VERIFY_BATCHES = 2
-MAX_GROWN = 1 << 28  # elements that attention's largest tensor may grow to at a larger size: 1 GB of float32
+MAX_GROWN = 1 << 26  # elements that attention's largest tensor may grow to at a larger size: 256 MB of float32
 SIZE_STEP = 32  # how much larger other images are; networks with free sizes mostly want multiples of it
 
 
@@ -55,8 +55,9 @@ def _other_sizes(graph: Graph, seen: Trace) -> list[Batch]:
         shapes[name] = tuple(grown.get(axis, size) for axis, size in enumerate(shapes[name]))
     if shapes == _shapes_of_one_call(graph, seen):
         return []
-    growth = sum(map(math.prod, shapes.values())) / sum(math.prod(seen.shapes[name]) for name in shapes)
-    if max(map(math.prod, seen.shapes.values())) * max(growth, 1) ** 2 > MAX_GROWN:
+    before, grown_to = (sum(map(math.prod, sizes.values())) for sizes in (_shapes_of_one_call(graph, seen), shapes))
+    largest = max(map(math.prod, seen.shapes.values())) / max(1, seen.batch)
+    if largest * (grown_to / max(1, before)) ** 2 > MAX_GROWN:
         return []
     feeds = random_inputs(graph, shapes, np.random.default_rng(2))
     try:

@@ -9,7 +9,7 @@ the authority on what each operator does. Float activations are not kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -28,23 +28,30 @@ from onnx_dnscp.tracing.probe import FLOATS, INTEGERS, Trace, ask, inferred_type
 TRACE_BATCHES = (2, 1)  # 2 tells a batch axis from a size-1 axis; some "dynamic" graphs only run with 1
 MAX_INPUT = 1 << 27  # elements, which are drawn as float64: 1 GB
 MAX_TENSOR = 1 << 29  # elements of one that is computed: 2 GB of float32
+LARGE_TENSOR = 1 << 26  # elements of one that is computed, above which smaller images are traced: 256 MB of float32
 TRACE_SIZES = (64, 224, 32, 640)  # tried in turn for a dynamic axis that is not the batch
 
 
-def trace(graph: Graph, what: str = "The model", *, run: bool = False) -> Trace:
+def trace(graph: Graph, what: str = "The model", *, run: bool = False, like: Trace | None = None) -> Trace:
     """Every tensor's shape and every integer's value at one input size; `what` is how messages call the model.
 
-    Both are inferred where that is enough; else, or if `run` is set, the model runs once.
+    Both are inferred where that is enough; else, or if `run` is set, the model runs once. The input size is that of
+    `like` where the model takes it, so that the costs of two models can be compared.
 
     Raises:
         ModelError: No tried input size runs; the message is the runtime's for the first try.
     """
-    first = next(_candidate_shapes(graph))
-    _check_sizes(first, MAX_INPUT, what)
-    inferred = None if run else infer_trace(graph, first, _batch(first))
+    candidates = list(_candidate_shapes(graph, like))
+    _check_sizes(candidates[0], MAX_INPUT, what)
+    inferred = None if run else infer_trace(graph, candidates[0], _batch(candidates[0]))
     if inferred is None:
-        return _run_and_look(graph, what)
-    _check_sizes({n: s for n, s in inferred.shapes.items() if n not in graph.stored}, MAX_TENSOR, what)
+        return _run_and_look(graph, candidates, what)
+    computed = {n: s for n, s in inferred.shapes.items() if n not in graph.stored}
+    _check_sizes(computed, MAX_TENSOR, what)
+    if like is None and max(map(math.prod, computed.values())) > LARGE_TENSOR:
+        # As where every pixel attends to every other: verification would take gigabytes.
+        small = concrete_shapes(graph, batch=TRACE_BATCHES[0], size=min(TRACE_SIZES))
+        return infer_trace(graph, small, _batch(small)) or inferred
     return inferred
 
 
@@ -57,7 +64,7 @@ def _check_sizes(shapes: Mapping[str, tuple[int, ...]], limit: int, what: str) -
             )
 
 
-def _run_and_look(graph: Graph, what: str) -> Trace:
+def _run_and_look(graph: Graph, candidates: Iterable[Mapping[str, tuple[int, ...]]], what: str) -> Trace:
     """The trace from a run at the first input sizes that the model takes."""
     probe, weights = split_weights(graph.proto)
     types = inferred_types(probe)
@@ -65,7 +72,7 @@ def _run_and_look(graph: Graph, what: str) -> Trace:
     session = Session(probe, weights=weights, optimize=False, what=what)
     integer_names = [n for n in integer_names if session.output_types[n] in INTEGERS]
     failure: ModelError | None = None
-    for shapes in _candidate_shapes(graph):
+    for shapes in candidates:
         feeds = random_inputs(graph, shapes, np.random.default_rng(0))
         try:
             seen = session.run(feeds, [*shape_names.values(), *integer_names])
@@ -110,10 +117,20 @@ def concrete_shapes(graph: Graph, *, batch: int, size: int) -> dict[str, tuple[i
     return shapes
 
 
-def _candidate_shapes(graph: Graph) -> Iterator[dict[str, tuple[int, ...]]]:
+def _candidate_shapes(graph: Graph, like: Trace | None) -> Iterator[dict[str, tuple[int, ...]]]:
     tried: list[dict[str, tuple[int, ...]]] = []
+    if like is not None and all(_takes(graph, name, like.shapes.get(name)) for name in graph.inputs):
+        tried.append(like.shapes_of(graph.inputs))
+        yield tried[0]
     for size, batch in product(TRACE_SIZES, TRACE_BATCHES):
         shapes = concrete_shapes(graph, batch=batch, size=size)
         if shapes not in tried:
             tried.append(shapes)
             yield shapes
+
+
+def _takes(graph: Graph, name: str, shape: tuple[int, ...] | None) -> bool:
+    dims = dimensions(graph.inputs[name])
+    if shape is None or len(shape) != len(dims):
+        return False
+    return all(size == dim for size, dim in zip(shape, dims, strict=True) if isinstance(dim, int))
