@@ -164,3 +164,16 @@ def plain_macs(model: onnx.ModelProto) -> int:
         reduced = int(np.prod(weight[1:])) if node.op_type == "Conv" else weight[1 if transposed else 0]
         total += values[node.output[0]].size * int(reduced)
     return total
+
+
+def test_attention_between_all_pixels_is_traced_small_and_compared_at_one_size() -> None:
+    """At the usual size it takes gigabytes; a pruned network that would not is still counted at the original's size."""
+    units = units_of(next(case for case in CASES if case.name == "attention-fused-Split"))
+    removed = np.zeros(units.num_units, np.bool_)
+    for group in units.groups:
+        removed[group.slice][:2] = True
+    pruned = read_graph(apply_cuts(units.graph.proto, units, plan_cuts(units, removed)))
+    seen = trace(pruned, like=units.trace)
+    assert seen.shapes["x"] == units.trace.shapes["x"] == (2, 3, 32, 32)
+    assert trace(pruned).shapes["x"] == (2, 3, 64, 64), "alone it is small enough"
+    assert model_costs(pruned, seen).macs < model_costs(units.graph, units.trace).macs
