@@ -152,6 +152,17 @@ def fill(folder: Path) -> None:
             file.write(bytes(4096))
 
 
+def make_read_only(folder: Path) -> None:
+    """As systems do with a disk that fails: whatever is open stays open, nothing new is written."""
+    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+
+
+def make_writable(folder: Path) -> None:
+    """Take it back."""
+    subprocess.run(["umount", str(folder)], check=True)
+
+
 @dataclass(frozen=True)
 class Trouble:
     """What happens to the folder of a run, what ends it, what is said, and where the state is kept."""
@@ -165,6 +176,7 @@ class Trouble:
 
 TROUBLE = {
     "full disk": Trouble(fill, lambda folder: (folder / "filler").unlink(), "No space left on device", needs_disk=True),
+    "read-only": Trouble(make_read_only, make_writable, "Read-only file system", needs_disk=True),
     "limited": Trouble(lambda _: limit_files(100_000), lambda _: limit_files(-1), "File too large"),
     "vanished": Trouble(
         lambda folder: shutil.rmtree(folder / "run"), lambda _: None, "No such file or directory", kept="out.run"
