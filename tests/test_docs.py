@@ -64,6 +64,7 @@ def test_the_site_can_be_built_without_a_warning(tmp_path: Path) -> None:
     assert (built.returncode, built.stdout + built.stderr) == (0, "")
     options = (tmp_path / "reference" / "options" / "index.html").read_text("utf-8")
     assert all(name in options for name in ("--max-drop", "--reference", "Cut the channels that PLAN removes"))
+    assert "Sentinel" not in options, "defaults of options that have none"
 
 
 # --- the runner of commands -------------------------------------------------------------------------------------------
