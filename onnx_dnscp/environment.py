@@ -40,9 +40,14 @@ def describe_environment() -> Environment:
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         processor=_processor(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         packages={name: metadata.version(name) for name in (*_PACKAGES, *installed_packages())},
     )
+
+
+def usable_cores() -> int:
+    """As many as this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

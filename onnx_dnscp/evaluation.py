@@ -78,6 +78,7 @@ def evaluate_model(
     *,
     reference: onnx.ModelProto | None = None,
     limit: int | None = None,
+    threads: int = 0,
 ) -> Evaluation:
     """Run a model over data.
 
@@ -87,6 +88,7 @@ def evaluate_model(
         scores: From `class_output`.
         reference: A model with the same inputs and outputs to compare with.
         limit: Look at the first samples only.
+        threads: Of ONNX Runtime; 0 leaves the choice to it.
 
     Raises:
         ModelError: A model cannot be run.
@@ -94,12 +96,12 @@ def evaluate_model(
     """
     graph = read_graph(model)
     taps = [scores[0]] if scores else list(dict.fromkeys(output_taps(graph).values()))
-    session = Session(model, more_outputs=taps)
+    session = Session(model, more_outputs=taps, threads=threads)
     other = None
     if reference is not None:
         own, theirs = output_taps(graph), output_taps(read_graph(reference))
         twins = {own[name]: theirs[name] for name in graph.outputs}  # inner tensors may be called differently
-        other = Session(reference, more_outputs=twins.values(), what="The reference model")
+        other = Session(reference, more_outputs=twins.values(), threads=threads, what="The reference model")
     batch_size = batch_limit(graph) or EVALUATION_BATCH
     seen = correct = agreed = 0
     loss, difference, mean_difference = 0.0, 0.0, 0.0

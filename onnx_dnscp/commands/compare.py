@@ -53,7 +53,7 @@ def compare(
         second: An ONNX file with the same inputs, usually the pruned one.
         data: Real samples to compare outputs and accuracy on; random inputs otherwise.
         preprocess: How to prepare samples; `preprocess_of` says how a run did.
-        threads: Threads for the latency; 0 leaves the choice to ONNX Runtime.
+        threads: Threads for accuracy and latency; 0 leaves the choice to ONNX Runtime.
 
     Raises:
         ModelError: A model cannot be read or run.
@@ -76,7 +76,7 @@ def compare(
         dataset = open_dataset(data, graphs[0], preprocess or Preprocess(), scores[1] if scores else None)
         for i in range(2):
             own = class_output(graphs[i], dict(traces[i].shapes))
-            found = evaluate_model(models[i].proto, dataset, own)
+            found = evaluate_model(models[i].proto, dataset, own, threads=threads)
             facts[i].accuracy, facts[i].mean_squared_error = found.accuracy, found.mean_squared_error
     feeds = one_call(graphs[0], traces[0], dataset)
     seconds = latencies([m.proto for m in models], feeds, threads)

@@ -83,12 +83,13 @@ def make_report(
     small = read_graph(tuned)
     before, after = describe(graph, seen, run.loaded.size), describe(small, trace(small, like=seen), file_bytes)
     feeds = one_call(graph, seen, run.dataset)
-    times = latencies([run.loaded.proto, tuned], feeds, run.options.threads)
+    threads = run.options.threads
+    times = latencies([run.loaded.proto, tuned], feeds, threads)
     before.latency_ms, after.latency_ms = (1000 * t for t in times)
     dataset, limit = run.measured_on()
     if dataset is not None and (run.scores is not None or dataset.targets or run.test_data is not None):
-        own = evaluate_model(run.loaded.proto, dataset, run.scores, limit=limit)
-        new = evaluate_model(tuned, dataset, run.scores, reference=run.loaded.proto, limit=limit)
+        own = evaluate_model(run.loaded.proto, dataset, run.scores, limit=limit, threads=threads)
+        new = evaluate_model(tuned, dataset, run.scores, reference=run.loaded.proto, limit=limit, threads=threads)
         before.accuracy, after.accuracy, after.agreement = own.accuracy, new.accuracy, new.agreement
         after.output_error = None if run.scores else new.mean_relative_difference
         before.mean_squared_error, after.mean_squared_error = own.mean_squared_error, new.mean_squared_error

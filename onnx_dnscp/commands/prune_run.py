@@ -245,13 +245,13 @@ class Run:
         dataset, limit = self.measured_on()
         if dataset is None or not dataset.has_labels:
             return None
-        return evaluate_model(model, dataset, self.scores, limit=limit).accuracy
+        return evaluate_model(model, dataset, self.scores, limit=limit, threads=self.options.threads).accuracy
 
     def test_accuracy(self, model: onnx.ModelProto) -> float | None:
         """On the test data alone, which is small beside what is trained on."""
         if self.test_data is None or self.scores is None or not self.test_data.has_labels:
             return None
-        return evaluate_model(model, self.test_data, self.scores).accuracy
+        return evaluate_model(model, self.test_data, self.scores, threads=self.options.threads).accuracy
 
     def measured_on(self) -> tuple[Dataset | None, int | None]:
         """The data that accuracies are of, and how many of its samples count."""

@@ -166,10 +166,13 @@ class _Search:
         mask = choose_mask(run)
         pruned = apply_cuts(run.trained, run.units, plan_cuts(run.units, ~mask))
         assert run.test_data is not None, "given or held out"
+        threads = run.options.threads
         original, has_labels = run.loaded.proto, run.scores is not None and run.test_data.has_labels
         if has_labels and self._original is None:
-            self._original = evaluate_model(original, run.test_data, run.scores).accuracy
-        found = evaluate_model(pruned, run.test_data, run.scores, reference=None if has_labels else original)
+            self._original = evaluate_model(original, run.test_data, run.scores, threads=threads).accuracy
+        found = evaluate_model(
+            pruned, run.test_data, run.scores, reference=None if has_labels else original, threads=threads
+        )
         graph = read_graph(pruned)
         macs = describe(graph, trace(graph, like=run.units.trace), 0).macs
         self.seconds += time.monotonic() - started

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -10,6 +9,7 @@ import onnx
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
+from onnx_dnscp.environment import usable_cores
 from onnx_dnscp.errors import DataError, RequestError
 from onnx_dnscp.evaluation import batch_limit
 from onnx_dnscp.graph import Graph
@@ -175,7 +175,7 @@ class Trainer:
 
     @property
     def _cores(self) -> int:
-        return self.options.threads or os.cpu_count() or 1
+        return self.options.threads or usable_cores()
 
     @property
     def _shards(self) -> int:
