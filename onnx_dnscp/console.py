@@ -117,7 +117,8 @@ def show_prune(report: PruneReport) -> None:
     out.print(widths)
     if report.max_drop is not None:
         _show_curve(report)
-    title = None if report.accuracy_data is None else f"Accuracy on {_plain(report.accuracy_data)}"
+    what = "Measured" if report.before.accuracy is None else "Accuracy"
+    title = None if report.accuracy_data is None else f"{what} on {_plain(report.accuracy_data)}"
     _show_facts(("before", "after"), report.before, report.after, title)
     if report.accuracy_after_surgery is not None:
         out.print(f"Accuracy after surgery, before fine-tuning: {report.accuracy_after_surgery:.2%}.")
