@@ -63,6 +63,12 @@ def _preprocess_options(command: Command) -> Command:
         click.option("--mean", type=_Numbers(), default="0", show_default=True, help="Subtracted per channel."),
         click.option("--std", type=_Numbers(), default="1", show_default=True, help="Divided by, per channel."),
         click.option("--size", type=(int, int), help="Height and width of images [default: the model's]."),
+        click.option("--crop", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE",
+                     help="Take the middle of images in the model's proportions, and this share of its sides; 0.875 "
+                          "is what resizing to 256 and cropping to 224 does [default: stretch the whole image]."),
+        click.option("--pad", type=click.IntRange(0, 255), metavar="VALUE",
+                     help="Keep the proportions of images and fill the sides with this value; 114 is what YOLO "
+                          "networks want."),
         click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Where the model wants channels."),
         click.option("--channels", type=click.Choice(["rgb", "bgr", "gray"]), default="rgb", show_default=True,
                      help="Channel order of images."),
@@ -136,7 +142,7 @@ def _refuse_others(context: click.Context, *allowed: str) -> None:
 
 
 def _take_preprocess(values: dict[str, Any]) -> Preprocess:
-    names = ("scale", "mean", "std", "size", "layout", "channels")
+    names = ("scale", "mean", "std", "size", "crop", "pad", "layout", "channels")
     return _checked(Preprocess, **{name: values.pop(name) for name in names})
 
 
@@ -147,7 +153,8 @@ def _checked(kind: type[Checked], **values: Any) -> Checked:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"Option {where}: {first['msg'].removeprefix('Value error, ')}.") from error
+        what = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"Option {where}: {what}." if where else f"{what[0].upper()}{what[1:]}.") from error
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
@@ -15,6 +17,7 @@ from PIL import Image
 from onnx_dnscp.data.arrays import ArraySamples
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
+from onnx_dnscp.data.fit import cropped, padded, stretched
 from onnx_dnscp.data.open import open_dataset, synthetic_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
@@ -138,6 +141,45 @@ def test_size_is_height_then_width_and_needed_where_the_model_has_none(folder: P
         open_dataset(folder, graph, Preprocess(), None)
     images, _ = everything(open_dataset(folder, graph, Preprocess(size=(7, 9)), None))
     assert images.shape == (4, 3, 7, 9)
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> NDArray[np.uint8]:
+    """A picture of noise, 8 x 12, saved in `tmp_path`."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    save_png(tmp_path / "a" / "0.png", pixels)
+    return pixels
+
+
+def first_image(folder: Path, size: tuple[int, int], preprocess: Preprocess) -> NDArray[Any]:
+    """The pixels that a model of that size gets, height first."""
+    images, _ = everything(open_dataset(folder, graph_of(["N", 3, *size]), preprocess, None))
+    return np.asarray(images[0].transpose(1, 2, 0) * 255)
+
+
+def test_the_middle_is_taken_in_the_models_proportions(tmp_path: Path, wide: NDArray[np.uint8]) -> None:
+    """Half of the sides of the largest square is 4 x 4, which needs no resizing."""
+    np.testing.assert_allclose(first_image(tmp_path, (4, 4), Preprocess(crop=0.5)), wide[2:6, 4:8], rtol=1e-5)
+    np.testing.assert_allclose(first_image(tmp_path, (8, 4), Preprocess(crop=1.0)), wide[:, 4:8], rtol=1e-5)
+
+
+def test_sides_are_filled_to_keep_proportions(tmp_path: Path, wide: NDArray[np.uint8]) -> None:
+    """Of 13 - 8 = 5 rows, two are filled above and three below."""
+    pixels = first_image(tmp_path, (13, 12), Preprocess(pad=114))
+    np.testing.assert_allclose(pixels[2:10], wide, rtol=1e-5)
+    np.testing.assert_allclose(pixels[[0, 1, 10, 11, 12]], 114, rtol=1e-5)
+
+
+@given(st.tuples(st.integers(1, 40), st.integers(1, 40)), st.tuples(st.integers(1, 40), st.integers(1, 40)), st.data())
+def test_whatever_the_proportions_a_flat_image_stays_flat(
+    image: tuple[int, int], size: tuple[int, int], data: st.DataObject
+) -> None:
+    """Nothing from outside of the image comes in, and the size is that of the model."""
+    flat = Image.new("RGB", image, (9, 9, 9))
+    share = data.draw(st.floats(0.01, 1))
+    for fitted in (stretched(flat, size), cropped(flat, size, share), padded(flat, size, 9)):
+        assert fitted.size == size[::-1]
+        assert (np.asarray(fitted) == 9).all()
 
 
 # --- npz --------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from onnx import helper
 from PIL import Image, UnidentifiedImageError
 
 from onnx_dnscp.data.dataset import DECODE_THREADS, LABELS_KEY, Dataset, Sample
+from onnx_dnscp.data.fit import cropped, padded, stretched
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
 from onnx_dnscp.graph import Graph, dimensions
@@ -96,10 +97,15 @@ class ImageSamples:
                 f"Cannot read the image {self._images.name(index)!r}: {_reason(error)}; put a whole image in its "
                 "place, or leave it out."
             ) from error
-        if converted.size != self._size[::-1]:
-            converted = converted.resize(self._size[::-1], Image.Resampling.BILINEAR)
-        pixels = np.asarray(converted)
+        pixels = np.asarray(self._fitted(converted))
         return pixels[..., None] if pixels.ndim == 2 else pixels
+
+    def _fitted(self, image: Image.Image) -> Image.Image:
+        if self._preprocess.crop is not None:
+            return cropped(image, self._size, self._preprocess.crop)
+        if self._preprocess.pad is not None:
+            return padded(image, self._size, self._preprocess.pad)
+        return stretched(image, self._size)
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from onnx_dnscp.errors import DataError
 
@@ -24,6 +24,9 @@ class Preprocess(BaseModel):
         mean: Per channel (or one for all), subtracted after scaling.
         std: Per channel (or one for all), divided by last.
         size: (height, width) images are resized to; None takes the model's.
+        crop: Take the middle of images in the model's proportions, and of its sides this share (0..1); None stretches
+            the whole image.
+        pad: Keep the proportions of images, and fill what is left with this value (0..255); None stretches them.
         layout: Where the model wants the channels; None reads it off the model's input shape.
         channels: Order of the channels of images.
     """
@@ -33,6 +36,8 @@ class Preprocess(BaseModel):
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     size: tuple[PositiveInt, PositiveInt] | None = None
+    crop: float | None = Field(default=None, gt=0, le=1)
+    pad: int | None = Field(default=None, ge=0, le=255)
     layout: Layout | None = None
     channels: ChannelOrder = "rgb"
 
@@ -42,6 +47,12 @@ class Preprocess(BaseModel):
         if not value or any(not v > 0 for v in value):
             raise ValueError("every standard deviation must be greater than 0")
         return value
+
+    @model_validator(mode="after")
+    def _one_way_to_fit(self) -> Preprocess:
+        if self.crop is not None and self.pad is not None:
+            raise ValueError("--crop and --pad are two ways to keep the proportions of images; give one of them")
+        return self
 
     def channels_last(self, dims: Sequence[int | str | None]) -> bool:
         """Whether an input declared with `dims` has its channels behind height and width."""
