@@ -4,7 +4,7 @@
 
 Each command runs in a process of its own on `--megabytes` of data and on as much as `--limit`; growth is the difference
 of their peaks. Peaks are of anonymous memory (RssAnon in /proc/PID/status, looked at a hundred times a second): pages
-of mapped files count in the resident set as well, but the system takes them back when it needs them. Linux only.
+of mapped files, which the system takes back when it needs them, are in "resident" (VmHWM). Linux only.
 """
 
 from __future__ import annotations
@@ -165,18 +165,19 @@ def peaks(command: list[str], folder: Path) -> tuple[float, float]:
     """Peak of anonymous memory and of the resident set of a command, in MB."""
     call = [sys.executable, "-c", CALL, *command]
     with subprocess.Popen(call, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        anonymous, ended = 0, 0
+        anonymous = resident = ended = 0
         while not ended:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            found = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")]
-            anonymous = max(anonymous, *map(int, found), 0)  # KiB
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            status = {key: value.split()[0] for key, value in (line.split(":", 1) for line in lines) if value.strip()}
+            anonymous = max(anonymous, int(status.get("RssAnon", 0)))  # KiB; a process that ends has none
+            resident = max(resident, int(status.get("VmHWM", 0)))
             time.sleep(INTERVAL)
-            ended, code, usage = os.wait4(process.pid, os.WNOHANG)
+            ended, code = os.waitpid(process.pid, os.WNOHANG)
         process.returncode = os.waitstatus_to_exitcode(code)
         assert process.stderr is not None, "it is a pipe"
         if process.returncode:
             raise SystemExit(f"{' '.join(command)} failed: {process.stderr.read()}")
-    return anonymous * 1024 / 1e6, usage.ru_maxrss * 1024 / 1e6
+    return anonymous * 1024 / 1e6, resident * 1024 / 1e6
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ class CostModel:
         params = [(float(graph.stored.size(n)), [axes.number(f) for f in units.fields.get(n, ())]) for n in names]
         params.append((float(graph.unseen_params), []))
         macs = []
-        for use in _uses(graph):
+        for use in _uses(graph, seen):
             shapes = [list(seen.shapes[name]) for name in use.tensors]
             whole = _count(use, shapes)
             grows = [
@@ -137,16 +137,19 @@ def model_costs(graph: Graph, seen: Trace) -> Costs:
     """
     params = sum(graph.stored.size(name) for name in graph.stored if graph.stored.is_parameter(name))
     params += graph.unseen_params
-    macs = sum(_count(use, [seen.shapes[name] for name in use.tensors]) for use in _uses(graph))
+    macs = sum(_count(use, [seen.shapes[name] for name in use.tensors]) for use in _uses(graph, seen))
     return Costs(params=params, macs=round(macs / seen.batch))
 
 
-def _uses(graph: Graph) -> Iterator[_Use]:
+def _uses(graph: Graph, seen: Trace) -> Iterator[_Use]:
+    """Products whose sizes are known; what was never seen to run, as in a branch, counts nothing."""
     for node in graph.nodes:
         rules = macs_rules_for(node)
         operands = data_and_weight(node) if rules else ("", "")
         # A product of two constants is worked out when the model is loaded.
-        if rules and {operand in graph.fixed for operand in operands} == {True, False}:
+        if not rules or any(name not in seen.shapes for name in (*operands, node.result)):
+            continue
+        if {operand in graph.fixed for operand in operands} == {True, False}:
             yield from (_Use((*operands, node.result), rule) for rule in rules)
 
 

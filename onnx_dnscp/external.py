@@ -26,6 +26,10 @@ def load_external_data(tensors: Iterable[TensorProto], model: Path) -> tuple[Pat
         if not uses_external_data(tensor):
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
+        if not all(isinstance(text, str) for text in (*entries, *entries.values())):  # protobuf gives bytes
+            raise ModelError(
+                f"Tensor {tensor.name!r} of {str(model)!r} says where its data is in words that are no UTF-8."
+            )
         location = entries.get("location", "")
         where = f"Tensor {tensor.name!r} of {str(model)!r} keeps its data at {location!r}"
         try:

@@ -38,9 +38,10 @@ def seeds() -> list[onnx.ModelProto]:
 
 @pytest.mark.parametrize("path", [p for p in FOUND if p not in CRASHES], ids=lambda path: path.stem)
 def test_what_was_found_is_refused_with_a_sentence(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Each of these ended in an unexpected exception, or did not end."""
-    assert run(["inspect", str(path)]) == MODEL
-    assert capfd.readouterr().err.count("Error: ") == 1
+    """Each of these ended in an unexpected exception, or did not end; a few are odd and no more."""
+    refused = not path.name.startswith("accepted")
+    assert run(["inspect", str(path)]) == (MODEL if refused else 0)
+    assert capfd.readouterr().err.count("Error: ") == refused
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork, so nobody watches there")

@@ -36,6 +36,24 @@ def test_rows_are_images_with_their_class_numbers(style: str, tmp_path: Path) ->
     np.testing.assert_array_equal(data.samples[11]["x"], wanted[4])
 
 
+def test_a_file_is_not_read_as_a_whole(tmp_path: Path) -> None:
+    """32 row groups of 1 MiB; what is read of one is given back before the next."""
+    noise = np.random.default_rng(0)
+    path = tmp_path / "d.parquet"
+    schema = pyarrow.schema([("image", pyarrow.binary())])
+    with pyarrow.parquet.ParquetWriter(path, schema, use_dictionary=False) as writer:
+        for _ in range(32):
+            writer.write_table(pyarrow.table({"image": [png(0) + noise.bytes(1 << 14)] * 64}, schema))
+    usual = pyarrow.default_memory_pool()
+    counted = pyarrow.proxy_memory_pool(usual)
+    pyarrow.set_memory_pool(counted)
+    try:
+        assert len(opened(path).samples) == 32 * 64
+    finally:
+        pyarrow.set_memory_pool(usual)
+    assert counted.max_memory() < 8 << 20
+
+
 def test_without_class_numbers_there_are_no_labels(tmp_path: Path) -> None:
     data = opened(write(tmp_path / "d.parquet", {"photo": [png(0)], "label": ["cat"], "other": [1]}))
     assert not data.has_labels

@@ -94,6 +94,7 @@ def describe_units(loaded: LoadedModel, units: Units, frozen: NDArray[np.bool_])
     locked = [LockedReport(**{name: getattr(x, name) for name in LockedReport.model_fields}) for x in units.locked]
     locked += [_report_excluded(group, frozen) for group in units.groups if frozen[group.slice].any()]
     made = [units.fields.get(node.outputs[0], ()) for node in units.graph.convolutions]
+    shapes = [units.trace.shapes.get(node.outputs[0]) for node in units.graph.convolutions]  # branches may not run
     return Inspection(
         model=str(loaded.path),
         sha256=loaded.sha256,
@@ -101,7 +102,7 @@ def describe_units(loaded: LoadedModel, units: Units, frozen: NDArray[np.bool_])
         macs=whole.macs,
         prunable_channels=int((~frozen).sum()),
         locked_channels=sum(entry.width for entry in locked),
-        convolution_channels=sum(units.trace.shapes[n.outputs[0]][CHANNEL_AXIS] for n in units.graph.convolutions),
+        convolution_channels=sum(shape[CHANNEL_AXIS] for shape in shapes if shape is not None),
         prunable_convolution_channels=sum(_count_free(fields, frozen) for fields in made),
         groups=[_report_group(units, costs, i, frozen) for i in range(len(units.groups))],
         locked=locked,

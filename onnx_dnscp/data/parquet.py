@@ -41,7 +41,8 @@ def open_parquet(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | 
             f"The data {str(path)!r} needs the package 'pyarrow'; install it with: pip install 'onnx-dnscp[parquet]'."
         ) from error
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        # Otherwise it reads all row groups ahead of the one that is asked for.
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
             images = _unpacked(path, file)
     except (OSError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

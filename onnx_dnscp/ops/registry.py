@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_dnscp.errors import ModelError
 from onnx_dnscp.fields import IdField, axis_rows, collapse, connected_components, on_axis, varying_axes
 from onnx_dnscp.graph import Node
 from onnx_dnscp.ops.table import RuleTable
@@ -180,9 +181,14 @@ class Op:
         return self.inputs[position] if position < len(self.inputs) else None
 
     def operand(self, position: int) -> Value:
-        """A required operand; the runtime has run the node, so it is there."""
+        """A required operand.
+
+        Raises:
+            ModelError: It is left out.
+        """
         value = self.input(position)
-        assert value is not None, f"{self.node} has no operand {position}"
+        if value is None:
+            raise ModelError(f"{self.node} has no operand {position}, which it needs; export the model again.")
         return value
 
     @property

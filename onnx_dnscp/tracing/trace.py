@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
@@ -29,6 +30,7 @@ TRACE_BATCHES = (2, 1)  # 2 tells a batch axis from a size-1 axis; some "dynamic
 MAX_INPUT = 1 << 27  # elements, which are drawn as float64: 1 GB
 MAX_TENSOR = 1 << 29  # elements of one that is computed: 2 GB of float32
 LARGE_TENSOR = 1 << 26  # elements of one that is computed, above which smaller images are traced: 256 MB of float32
+_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "NhwcFusedConv"})
 TRACE_SIZES = (64, 224, 32, 640)  # tried in turn for a dynamic axis that is not the batch
 
 
@@ -64,10 +66,22 @@ def _check_sizes(shapes: Mapping[str, tuple[int, ...]], limit: int, what: str) -
             )
 
 
+def _check_kernels(graph: Graph, types: Mapping[str, onnx.TypeProto], what: str) -> None:
+    """Refuse convolutions with weights of no elements, on which the runtime crashes or never ends."""
+    for node in graph.nodes:
+        if node.op_type in _CONVOLUTIONS and len(node.inputs) > 1:
+            name = node.inputs[1]
+            inferred = types[name].tensor_type.shape.dim if name in types else ()
+            dims = [d.dim_value for d in inferred if d.HasField("dim_value")]
+            if 0 in (graph.stored.shape(name) if name in graph.stored else dims):
+                raise ModelError(f"{what} has a convolution whose weight {name!r} is empty; the file is damaged.")
+
+
 def _run_and_look(graph: Graph, candidates: Iterable[Mapping[str, tuple[int, ...]]], what: str) -> Trace:
     """The trace from a run at the first input sizes that the model takes."""
     probe, weights = split_weights(graph.proto)
     types = inferred_types(probe)
+    _check_kernels(graph, types, what)
     shape_names, integer_names = ask(probe.graph, types, graph.stored)
     session = Session(probe, weights=weights, optimize=False, what=what)
     integer_names = [n for n in integer_names if session.output_types[n] in INTEGERS]
