@@ -66,6 +66,7 @@ def damaged_model(seeds: list[onnx.ModelProto], rng: Rng) -> tuple[bytes, str]:
                 ValueError,
                 TypeError,
                 DecodeError,
+                onnx.checker.ValidationError,
             ):  # nothing of that kind is there
                 continue
             done.append(mutation.__name__)
@@ -520,7 +521,7 @@ def wrong_declaration(model: onnx.ModelProto, rng: Rng) -> None:
 def odd_text(model: onnx.ModelProto, rng: Rng) -> None:
     """Names and documentation that are no UTF-8, or hold HTML and control characters."""
     content = bytearray(model.SerializeToString())
-    names = [name.encode() for name in _names(model) if len(name) > 2]
+    names = [name.encode() for name in _names(model) if isinstance(name, str) and len(name) > 2]
     name = _one(rng, names)
     for at in range(len(content) - len(name)):
         if content[at : at + len(name)] == name:

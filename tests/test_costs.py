@@ -116,7 +116,7 @@ def test_costs_of_a_removal_equal_those_of_the_pruned_model(case: Case) -> None:
         pruned = apply_cuts(case.model, units, plan_cuts(units, removed))
         graph = read_graph(pruned)
         predicted = costs.costs(removed)
-        assert predicted == model_costs(graph, trace(graph))
+        assert predicted == model_costs(graph, trace(graph, like=units.trace))
         assert predicted.params == count_params(pruned)
         whole = costs.costs()
         assert costs.removed_ratio(removed, "params") == pytest.approx(1 - predicted.params / whole.params)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from math import prod
 from operator import mul
 
 from onnx_dnscp.fields import IdField, collapse, reshape_field, varying_axes
@@ -17,6 +18,8 @@ def reshape(op: Op) -> Flow | Refusal:
     x, target = op.data, op.output_shapes[0]
     if 0 in x.shape:
         return Refusal("it reshapes an empty tensor")
+    if prod(x.shape) != prod(target):
+        raise ValueError(f"{op.node} makes {target} of {x.shape}")
     if op.node.op_type == "Squeeze" and op.axes("axes", 1) is None:
         return Refusal("it squeezes whatever axes have size 1; name the axes")
     if op.node.op_type == "Reshape" and "shape" not in op.node.attributes and 1 not in op.integers:

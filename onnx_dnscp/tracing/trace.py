@@ -9,7 +9,7 @@ the authority on what each operator does. Float activations are not kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -45,16 +45,28 @@ def trace(graph: Graph, what: str = "The model", *, run: bool = False, like: Tra
     """
     candidates = list(_candidate_shapes(graph, like))
     _check_sizes(candidates[0], MAX_INPUT, what)
+    found = _trace_at(graph, candidates, what, run)
+    if like is not None or _largest(graph, found) <= LARGE_TENSOR:
+        return found
+    # As where every pixel attends to every other: verification would take gigabytes.
+    small = concrete_shapes(graph, batch=TRACE_BATCHES[0], size=min(TRACE_SIZES))
+    try:
+        return _trace_at(graph, [small], what, run)
+    except ModelError:  # it has to be larger
+        return found
+
+
+def _trace_at(graph: Graph, candidates: Sequence[Mapping[str, tuple[int, ...]]], what: str, run: bool) -> Trace:
     inferred = None if run else infer_trace(graph, candidates[0], _batch(candidates[0]))
     if inferred is None:
         return _run_and_look(graph, candidates, what)
-    computed = {n: s for n, s in inferred.shapes.items() if n not in graph.stored}
-    _check_sizes(computed, MAX_TENSOR, what)
-    if like is None and max(map(math.prod, computed.values())) > LARGE_TENSOR:
-        # As where every pixel attends to every other: verification would take gigabytes.
-        small = concrete_shapes(graph, batch=TRACE_BATCHES[0], size=min(TRACE_SIZES))
-        return infer_trace(graph, small, _batch(small)) or inferred
+    _check_sizes({n: s for n, s in inferred.shapes.items() if n not in graph.stored}, MAX_TENSOR, what)
     return inferred
+
+
+def _largest(graph: Graph, seen: Trace) -> int:
+    """Elements of the largest tensor that is computed."""
+    return max((math.prod(shape) for name, shape in seen.shapes.items() if name not in graph.stored), default=0)
 
 
 def _check_sizes(shapes: Mapping[str, tuple[int, ...]], limit: int, what: str) -> None:
