@@ -83,7 +83,7 @@ class Worker:
         command = [sys.executable, "-m", "onnx_dnscp", *arguments[step]]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LOST)
         last = done.stderr.strip().splitlines()[-1:]
-        return done.returncode in (0, MODEL) and (done.returncode == 0 or last[0].startswith("Error: "))
+        return done.returncode in (0, MODEL) and (done.returncode == 0 or "".join(last).startswith("Error: "))
 
     def _started(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, str(Path(__file__).with_name("fuzz_case.py")), str(self.folder)]

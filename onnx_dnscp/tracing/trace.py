@@ -46,11 +46,10 @@ def trace(graph: Graph, what: str = "The model", *, run: bool = False, like: Tra
     candidates = list(_candidate_shapes(graph, like))
     _check_sizes(candidates[0], MAX_INPUT, what)
     found = _trace_at(graph, candidates, what, run)
-    if like is not None or _largest(graph, found) <= LARGE_TENSOR:
-        return found
-    # As where every pixel attends to every other: verification would take gigabytes.
     small = concrete_shapes(graph, batch=TRACE_BATCHES[0], size=min(TRACE_SIZES))
-    try:
+    if like is not None or _largest(graph, found) <= LARGE_TENSOR or small == found.shapes_of(graph.inputs):
+        return found
+    try:  # Every pixel may attend to every other: verification would take gigabytes.
         return _trace_at(graph, [small], what, run)
     except ModelError:  # it has to be larger
         return found
