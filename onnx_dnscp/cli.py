@@ -27,7 +27,7 @@ from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import Interrupted, PruneError, RequestError, UsageError
 from onnx_dnscp.interruption import interrupt_on_sigterm
 from onnx_dnscp.masks.methods import METHODS
-from onnx_dnscp.options import DEFAULT_LEARNING_RATES, DEFAULT_SENSITIVITY, PruneOptions
+from onnx_dnscp.options import DEFAULT_LEARNING_RATES, DEFAULT_SENSITIVITY, MAX_THREADS, PruneOptions
 from onnx_dnscp.runtime import first_line, installed_packages
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM
 from onnx_dnscp.wording import printable
@@ -356,7 +356,9 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     help="Go on with the run in this folder, without MODEL; of all other options only --lr and --json may be given.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(min=0), default=0, help="Of ONNX Runtime [default: its choice].")
+@click.option(
+    "--threads", type=click.IntRange(0, MAX_THREADS), default=0, help="Of ONNX Runtime [default: its choice]."
+)
 @click.option(
     "--config",
     type=_PATH,
@@ -445,7 +447,9 @@ def evaluate_command(
 @click.argument("first", type=_PATH)
 @click.argument("second", type=_PATH)
 @click.option("--data", type=_PATH, help="Compare accuracy on these samples too.")
-@click.option("--threads", type=click.IntRange(min=0), default=0, help="Of ONNX Runtime [default: its choice].")
+@click.option(
+    "--threads", type=click.IntRange(0, MAX_THREADS), default=0, help="Of ONNX Runtime [default: its choice]."
+)
 @_like_run
 @_preprocess_options
 @_json_option

@@ -17,6 +17,7 @@ from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, Optim
 
 LossName = Literal["auto", "cross-entropy", "bce", "distill", "mse", "l1"]
 BatchNormChoice = Literal["auto", "train", "frozen"]
+MAX_THREADS = 1024  # ONNX Runtime starts as many as it is told to
 DEFAULT_SENSITIVITY = 0.3  # decided in docs/experiments.md
 DEFAULT_LEARNING_RATES: dict[OptimizerName, float] = {"sgd": 0.01, "adamw": 1e-3}
 
@@ -116,7 +117,7 @@ class PruneOptions(BaseModel):
     gamma: float = Field(default=DEFAULT_GAMMA, gt=0)
     power: float = Field(default=DEFAULT_POWER, gt=0)
     seed: int = Field(default=0, ge=0)
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MAX_THREADS)
     checkpoint_every: int = Field(default=100, ge=1)
     preprocess: Preprocess = Preprocess()
 

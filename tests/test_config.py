@@ -62,6 +62,7 @@ def test_a_search_keeps_its_own_defaults(tmp_path: Path, capsys: Captured) -> No
         ("exclude = [[1]]", "it takes text"),
         ("size = [1]", "2 values are required, but 1 was given"),
         ("ratio = 1.5", "1.5 is not in the range"),
+        ("threads = 1000000", "1000000 is not in the range"),
         ("ratio =", "is not TOML"),
         ("resume = 'x'", "'resume', which is no option"),
     ],
