@@ -62,9 +62,10 @@ def damaged_model(seeds: list[onnx.ModelProto], rng: Rng) -> tuple[bytes, str]:
             try:
                 mutation(model, rng)
             except (
-                IndexError,
+                LookupError,
                 ValueError,
                 TypeError,
+                RuntimeError,
                 DecodeError,
                 onnx.checker.ValidationError,
             ):  # nothing of that kind is there
