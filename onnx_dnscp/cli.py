@@ -27,7 +27,7 @@ from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import Interrupted, PruneError, RequestError, UsageError
 from onnx_dnscp.interruption import interrupt_on_sigterm
 from onnx_dnscp.masks.methods import METHODS
-from onnx_dnscp.options import DEFAULT_LEARNING_RATES, DEFAULT_SENSITIVITY, MAX_THREADS, PruneOptions
+from onnx_dnscp.options import DEFAULT_LEARNING_RATES, MAX_THREADS, PruneOptions
 from onnx_dnscp.runtime import first_line, installed_packages
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM
 from onnx_dnscp.wording import printable
@@ -309,9 +309,8 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 @click.option(
     "--sensitivity",
     type=click.FloatRange(min=0),
-    default=DEFAULT_SENSITIVITY,
-    show_default=True,
-    help="How much dnscp spares groups of channels that matter more to the outputs, as measured on --data.",
+    help="How much dnscp spares groups of channels that matter more to the outputs, as measured on --data "
+    "[default: by trial].",
 )
 @click.option(
     "--repair/--no-repair",

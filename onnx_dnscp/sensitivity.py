@@ -8,12 +8,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnx_dnscp.damage import Damage
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.budget import Mask
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.surgery.masked import mask_model
-from onnx_dnscp.taps import output_taps
 from onnx_dnscp.units import Units
 
 Vector = NDArray[np.float64]
@@ -58,17 +55,16 @@ def group_sensitivity(
     Raises:
         ModelError: ONNX Runtime cannot run the model.
     """
-    taps = list(dict.fromkeys(output_taps(read_graph(model)).values()))
     few = list(batches[: max(1, NUM_SAMPLES // max(1, batches[0].size))])
     everything = np.ones(units.num_units, dtype=bool)
-    original = _outputs(model, units, everything, taps, few, threads)
+    damage = Damage(model, units, few, threads)
     shares = np.clip([share - HALF_SPAN, share + HALF_SPAN], LEAST, MOST)
     found = np.full(len(units.groups), np.nan)
     for group in units.groups:
         masks = [_without(group.slice, gone, importance, everything) for gone in shares]
         costs = [saved(mask) for mask in masks]
         if costs[1] > costs[0]:
-            small, large = (_damage(_outputs(model, units, mask, taps, few, threads), original) for mask in masks)
+            small, large = (damage.of(mask) for mask in masks)
             rise = max(large - small, _LEAST_SHARE * large)
             found[group.id] = np.log(rise / (costs[1] - costs[0])) if rise > 0 else np.nan
     known = np.isfinite(found)
@@ -80,18 +76,3 @@ def _without(own: slice, share: float, importance: Vector, everything: Mask) -> 
     order = np.argsort(importance[own], kind="stable")
     mask[own.start + order[: int(share * order.size)]] = False
     return mask
-
-
-def _outputs(
-    model: onnx.ModelProto, units: Units, mask: Mask, taps: list[str], batches: list[Batch], threads: int
-) -> list[Vector]:
-    session = Session(mask_model(model, units, ~mask), more_outputs=taps, threads=threads)
-    seen = [session.run(batch.inputs, taps) for batch in batches]
-    return [np.concatenate([one[tap].ravel() for one in seen]).astype(np.float64) for tap in taps]
-
-
-def _damage(outputs: list[Vector], original: list[Vector]) -> float:
-    pairs = [(o, t) for o, t in zip(outputs, original, strict=True) if o.size == t.size and t.size]
-    errors = [float(np.mean((o - t) ** 2) / (np.var(t) or 1.0)) for o, t in pairs]
-    finite = [error for error in errors if np.isfinite(error)]
-    return float(np.mean(finite)) if finite else 0.0

@@ -16,7 +16,9 @@ from onnx_dnscp.masks.method import Method, StepState
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.ranked import Schedule
 from onnx_dnscp.masks.registry import Measure
+from onnx_dnscp.masks.slices import weight_axes
 from onnx_dnscp.masks.statistics import Vector
+from onnx_dnscp.repair.trial import Trial, walk_down
 from onnx_dnscp.sensitivity import group_sensitivity
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.units import Units
@@ -117,3 +119,39 @@ def test_prune_measures_where_there_is_data(tmp_path: Path) -> None:
 
     assert kept(data=SAMPLES) != kept(data=SAMPLES, sensitivity=0)
     assert kept() == kept(sensitivity=0)
+
+
+@pytest.mark.parametrize("start", range(4))
+@pytest.mark.parametrize("least", range(4))
+def test_walk_down_finds_the_minimum(start: int, least: int) -> None:
+    """From every start to every minimum, and no value is tried twice."""
+    values = [0.0, 0.3, 0.5, 2.0]
+    tried: list[float] = []
+
+    def error(value: float) -> float:
+        tried.append(value)
+        return abs(values.index(value) - least)
+
+    assert walk_down(values, start, error) == values[least]
+    assert len(tried) == len(set(tried))
+
+
+def test_trial_prefers_the_mask_that_can_be_repaired() -> None:
+    """Nothing gone is no error; of two channels that are alike, one costs next to nothing, and others do."""
+    units = chain_units()
+    first = group_units(units, 8).start
+    weights = {name: array.copy() for name, array in stored_arrays(units.graph.proto).items()}
+    for axis in weight_axes(units):
+        if axis.role == "makes" and first in axis.units:
+            along = np.moveaxis(weights[axis.tensor], axis.axis, 0)
+            along[axis.units == first + 1] = along[axis.units == first]
+    model = copy_with_weights(units.graph.proto, weights)
+    trial = Trial(model, units, [Batch(inputs_at(model, 8, 8, seed)) for seed in range(4)])
+
+    def error(*gone: int) -> float:
+        mask = np.ones(units.num_units, dtype=bool)
+        mask[list(gone)] = False
+        return trial.error(mask)
+
+    assert error() < 1e-9
+    assert error(first) < 0.01 * error(first + 2)

@@ -11,15 +11,19 @@ import onnx
 from onnx_dnscp.commands.prune_norms import with_lost_norms
 from onnx_dnscp.commands.prune_run import Run
 from onnx_dnscp.commands.run_directory import ARTIFACTS
+from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.masks.budget import Mask
 from onnx_dnscp.masks.method import Method
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.registry import no_offsets
+from onnx_dnscp.masks.rules import raised
 from onnx_dnscp.masks.statistics import Vector
+from onnx_dnscp.options import DEFAULT_SENSITIVITY, SENSITIVITIES
 from onnx_dnscp.repair.norms import without_norms
 from onnx_dnscp.repair.repair import repair
 from onnx_dnscp.repair.samples import repair_batches
+from onnx_dnscp.repair.trial import Trial, walk_down
 from onnx_dnscp.sensitivity import group_sensitivity
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
@@ -94,9 +98,7 @@ def _start(run: Run) -> onnx.ModelProto:
 
 def _repaired(run: Run, mask: Mask) -> onnx.ModelProto:
     """The original with weights that stay making up for those that go."""
-    batches = repair_batches(
-        run.units.graph, run.units.trace.shapes_of(run.units.graph.inputs), run.dataset, run.options.seed
-    )
+    batches = _repair_batches(run)
     samples = sum(batch.size for batch in batches)
     logger.info("repairing weights with %d samples", samples)
     repaired = repair(run.loaded.proto, run.units, ~mask, batches, threads=run.options.threads)
@@ -110,26 +112,38 @@ def _repaired(run: Run, mask: Mask) -> onnx.ModelProto:
     return copy_with_weights(run.loaded.proto, repaired)
 
 
+def _repair_batches(run: Run) -> list[Batch]:
+    return repair_batches(
+        run.units.graph, run.units.trace.shapes_of(run.units.graph.inputs), run.dataset, run.options.seed
+    )
+
+
 def _offsets(run: Run, importance: Vector) -> Vector:
     """(groups,) what the sensitivity of each group adds to its channels' rank; measured once."""
-    weight, data = run.options.sensitivity, run.dataset
-    if not weight or data is None or not data.real or len(run.units.groups) < 2:
+    data = run.dataset
+    if run.options.sensitivity == 0 or data is None or not data.real or len(run.units.groups) < 2:
         return no_offsets(importance)
-    if run.sensitivity is None:
-        logger.info("measuring the sensitivity of %d groups", len(run.units.groups))
-        batches = repair_batches(
-            run.units.graph, run.units.trace.shapes_of(run.units.graph.inputs), data, run.options.seed
+    if run.offsets is None:
+        run.offsets = _measured_offsets(run, importance)
+    return run.offsets
+
+
+def _measured_offsets(run: Run, importance: Vector) -> Vector:
+    model, units, budget, threads = run.loaded.proto, run.units, run.budget, run.options.threads
+    logger.info("measuring the sensitivity of %d groups", len(units.groups))
+    batches = _repair_batches(run)
+    share = float(1 - budget.final_mask(importance).mean())
+    found = group_sensitivity(model, units, importance, budget.ratio, batches, share=share, threads=threads)
+    weight = run.options.sensitivity
+    if weight is None:
+        trial = Trial(model, units, batches, threads)
+        weight = walk_down(
+            SENSITIVITIES,
+            SENSITIVITIES.index(DEFAULT_SENSITIVITY),
+            lambda tried: trial.error(budget.final_mask(raised(importance, tried * found, importance, units.group_of))),
         )
-        run.sensitivity = group_sensitivity(
-            run.loaded.proto,
-            run.units,
-            importance,
-            run.budget.ratio,
-            batches,
-            share=float(1 - run.budget.final_mask(importance).mean()),
-            threads=run.options.threads,
-        )
-    return weight * run.sensitivity
+        logger.info("groups are spared with --sensitivity %g, which leaves the smallest error", weight)
+    return weight * found
 
 
 def _method(run: Run) -> Method:

@@ -49,7 +49,7 @@ class Run:
 
     Attributes:
         trained: The original with the weights of the last stage.
-        sensitivity: (groups,) how much each group's channels matter, once it is measured.
+        offsets: (groups,) what each group's sensitivity adds to its channels' rank, once it is measured.
         notes: What the user should know.
         seconds: Of each training phase, and of setting up the first one.
         started: `time.monotonic()` at the beginning.
@@ -66,7 +66,7 @@ class Run:
     scores: tuple[str, int] | None
     options: PruneOptions
     trained: onnx.ModelProto
-    sensitivity: NDArray[np.float64] | None = None
+    offsets: NDArray[np.float64] | None = None
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)

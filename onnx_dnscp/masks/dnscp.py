@@ -22,8 +22,8 @@ from onnx_dnscp.masks.rules import (
     DEFAULT_POWER,
     Rule,
     make_rule,
+    raised,
     standardised,
-    unit_spread,
 )
 from onnx_dnscp.masks.schedule import RAMP_SHARE, ramp
 from onnx_dnscp.masks.statistics import StatisticsReader, Vector, WeightStatistics
@@ -145,8 +145,8 @@ class DnsCp:
 
     def _comparable(self, points: Vector, statistics: WeightStatistics) -> Vector:
         """Points in layer deviations, raised by what the group matters, as a controller compares them across groups."""
-        spread = unit_spread(self._first or statistics, self._units.group_of)
-        return np.asarray(points + spread * self._of_groups(statistics)[self._units.group_of])
+        standard = standardised(self._first or statistics)
+        return raised(points, self._of_groups(statistics), standard, self._units.group_of)
 
     def _of_groups(self, statistics: WeightStatistics) -> Vector:
         if self._measured is None:
@@ -194,9 +194,8 @@ class _MeanWeight:
 
     def scores(self, weights: Mapping[str, NDArray[Any]]) -> Vector:
         """(mu_k - mu) / std, raised by what the group matters."""
-        statistics = self._reader.read(weights)
-        found, group_of = standardised(statistics), self._units.group_of
-        return np.asarray(found + unit_spread(statistics, group_of) * self._measure(found)[group_of])
+        found = standardised(self._reader.read(weights))
+        return raised(found, self._measure(found), found, self._units.group_of)
 
 
 def one_shot(units: Units, budget: Budget, weights: Mapping[str, NDArray[Any]]) -> Mask:

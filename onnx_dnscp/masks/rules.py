@@ -65,16 +65,22 @@ def standardised(statistics: WeightStatistics) -> Vector:
     return np.asarray((statistics.unit_mean - statistics.layer_mean) / std)
 
 
-def unit_spread(statistics: WeightStatistics, group_of: NDArray[np.int64]) -> Vector:
-    """(units,) deviation of `standardised` over the units of each one's group; 1 where they are all equal.
+def raised(points: Vector, offsets: Vector, standard: Vector, group_of: NDArray[np.int64]) -> Vector:
+    """Points of units, raised by their groups' offsets, so that they can be compared across groups.
 
-    What is added to all units of a group is counted in it: where units are alike, a little takes or keeps them all.
+    Offsets count deviations of `standard` over the units of a group: where units are alike, a little takes or keeps
+    them all. Groups whose units are all equal count in layer deviations.
+
+    Args:
+        points: (units,) in layer deviations.
+        offsets: (groups,) in deviations of the group's units.
+        standard: (units,) in layer deviations, at the time that deviations are taken from.
+        group_of: (units,) group of each unit.
     """
-    z = standardised(statistics)
     count = np.bincount(group_of)
-    mean = np.bincount(group_of, weights=z) / count
-    spread = np.sqrt(np.bincount(group_of, weights=(z - mean[group_of]) ** 2) / count)[group_of]
-    return np.where(spread > 0, spread, 1.0)
+    mean = np.bincount(group_of, weights=standard) / count
+    spread = np.sqrt(np.bincount(group_of, weights=(standard - mean[group_of]) ** 2) / count)
+    return np.asarray(points + np.where(spread > 0, spread, 1.0)[group_of] * offsets[group_of])
 
 
 def turning_points(statistics: WeightStatistics, mask: Mask, c_rate: float) -> Vector:

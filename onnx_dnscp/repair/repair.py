@@ -23,9 +23,6 @@ from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.units import Units
 
-MAX_FEATURES = 6144  # beyond, the normal equations take too long; mean and deviation are restored then
-ROWS_PER_FEATURE = 20
-MIN_ROWS = 20_000
 Weights = dict[str, NDArray[Any]]
 
 
@@ -38,12 +35,18 @@ class Repairs:
         least_squares: In addition, fit the weights that are left to the original's outputs.
         rescale: In addition, restore the deviations of the outputs.
         batch_norm: Estimate running statistics anew in the end.
+        max_features: Beyond, the normal equations take too long, and mean and deviation are restored.
+        rows_per_feature: Of the normal equations, at least.
+        min_rows: At least, however few features there are.
     """
 
     compensate: bool = True
     least_squares: bool = True
     rescale: bool = False
     batch_norm: bool = False
+    max_features: int = 6144
+    rows_per_feature: int = 20
+    min_rows: int = 20_000
 
 
 def repair(
@@ -122,9 +125,9 @@ class _Worker:
             self._bias = (np.ravel(self._shifted) / site.shift.factor).reshape(groups, outputs)
         self._found, self._wished = Moments(groups * outputs), Moments(groups * outputs)
         self._normal: Normal | None = None
-        if repairs.least_squares and features <= MAX_FEATURES:
+        if repairs.least_squares and features <= repairs.max_features:
             self._normal = Normal(self._start, self._kept[:, 0], self._bias, shifts=site.shift is not None)
-        self._rows = -(-max(MIN_ROWS, ROWS_PER_FEATURE * features) // num_batches)
+        self._rows = -(-max(repairs.min_rows, repairs.rows_per_feature * features) // num_batches)
 
     @property
     def wanted(self) -> tuple[str, ...]:
