@@ -32,6 +32,7 @@ PREPROCESS = onnx_dnscp.Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224
 @click.option("--finetune-epochs", default=2, show_default=True)
 @click.option("--lr", default=0.01, show_default=True)
 @click.option("--c-rate", default=0.1, show_default=True)
+@click.option("--sensitivity", type=float, help="See `prune`.")
 @click.option("--augment", multiple=True, type=click.Choice(list(AUGMENTATIONS)), help="Repeatable.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Keep models and run records in this folder.")
@@ -44,6 +45,7 @@ def main(
     finetune_epochs: int,
     lr: float,
     c_rate: float,
+    sensitivity: float | None,
     augment: tuple[AugmentationName, ...],
     seed: int,
     out: Path | None,
@@ -71,6 +73,7 @@ def main(
                     finetune_epochs=finetune_epochs,
                     learning_rate=lr,
                     c_rate=c_rate,
+                    sensitivity=sensitivity,
                     augment=augment,
                     seed=seed,
                 )

@@ -310,7 +310,7 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
     "--sensitivity",
     type=click.FloatRange(min=0),
     help="How much dnscp spares groups of channels that matter more to the outputs, as measured on --data "
-    "[default: by trial].",
+    "[default: 0.3; with --no-train, by trial].",
 )
 @click.option(
     "--repair/--no-repair",

@@ -19,7 +19,7 @@ from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.registry import no_offsets
 from onnx_dnscp.masks.rules import raised
 from onnx_dnscp.masks.statistics import Vector
-from onnx_dnscp.options import DEFAULT_SENSITIVITY, SENSITIVITIES
+from onnx_dnscp.options import DEFAULT_SENSITIVITY, FIRST_TRIED, SENSITIVITIES
 from onnx_dnscp.repair.norms import without_norms
 from onnx_dnscp.repair.repair import repair
 from onnx_dnscp.repair.samples import repair_batches
@@ -135,11 +135,13 @@ def _measured_offsets(run: Run, importance: Vector) -> Vector:
     share = float(1 - budget.final_mask(importance).mean())
     found = group_sensitivity(model, units, importance, budget.ratio, batches, share=share, threads=threads)
     weight = run.options.sensitivity
-    if weight is None:
+    if weight is None and run.options.train:  # training makes up for what the trials could gain
+        weight = DEFAULT_SENSITIVITY
+    elif weight is None:
         trial = Trial(model, units, batches, threads)
         weight = walk_down(
             SENSITIVITIES,
-            SENSITIVITIES.index(DEFAULT_SENSITIVITY),
+            SENSITIVITIES.index(FIRST_TRIED),
             lambda tried: trial.error(budget.final_mask(raised(importance, tried * found, importance, units.group_of))),
         )
         logger.info("groups are spared with --sensitivity %g, which leaves the smallest error", weight)
