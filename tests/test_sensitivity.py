@@ -121,6 +121,22 @@ def test_prune_measures_where_there_is_data(tmp_path: Path) -> None:
     assert kept() == kept(sensitivity=0)
 
 
+def test_the_weight_is_found_by_trial_without_training_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With training it is 0.3, and nothing is tried."""
+    caplog.set_level("INFO", "onnx_dnscp")
+    few = tmp_path / "few.npz"
+    np.savez(few, **{name: array[:64] for name, array in np.load(SAMPLES).items()})
+    once = {"data": few, "ratio": 0.5, "schedule": "one-shot", "epochs": 1, "finetune_epochs": 0}
+    kept = [
+        [group.kept for group in prune(DIGITS, tmp_path / f"{number}.onnx", **once, **options).groups]
+        for number, options in enumerate(({}, {"sensitivity": 0.3}))
+    ]
+    assert kept[0] == kept[1]
+    assert "smallest error" not in caplog.text
+    prune(DIGITS, tmp_path / "cut.onnx", **once, train=False)
+    assert "smallest error" in caplog.text
+
+
 @pytest.mark.parametrize("start", range(4))
 @pytest.mark.parametrize("least", range(4))
 def test_walk_down_finds_the_minimum(start: int, least: int) -> None:
