@@ -312,6 +312,7 @@ def test_training_begins_with_the_mask_that_was_repaired_for(
         report = prune(
             separable_path, tmp_path / f"{name}.onnx", ratio=0.5, data=tmp_path / "few.npz", plan_out=plan, epochs=1,
             finetune_epochs=0, learning_rate=1e-6, batch_norm="frozen", schedule=schedule, train=train, repair=repaired,
+            sensitivity=0.3,
         )  # fmt: skip
         plans.append(plan.read_bytes())
         assert report.after.accuracy is not None
