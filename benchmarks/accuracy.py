@@ -29,8 +29,8 @@ import onnx_dnscp
 from onnx_dnscp import PruneError
 from onnx_dnscp.data.augment import AugmentationName, augmented
 from onnx_dnscp.data.open import open_dataset
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.load import load_model
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.load import load_model
 
 BASELINE = "dense"
 # Options of `prune` that make a row. Masks of DNS-CP begin at the target, so without recovery none would ever move.

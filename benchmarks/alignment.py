@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_dnscp.latency import latencies
+from onnx_dnscp.measure.latency import latencies
 
 WIDTHS = (64, 63, 62, 60, 56, 52, 50, 48, 44, 40, 36, 34, 33, 32, 31, 28, 24, 20, 16, 12, 8)
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 
 import onnx_dnscp
-from onnx_dnscp import console
-from onnx_dnscp.commands.prune_report import PruneReport
+from onnx_dnscp.cli import console
 from onnx_dnscp.data.augment import AUGMENTATIONS, AugmentationName
+from onnx_dnscp.runs.prune_report import PruneReport
 
 PREPROCESS = onnx_dnscp.Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 

@@ -31,7 +31,7 @@ SIDE = 256  # of images in files; they are resized to the model's input
 IMAGE = 3 * SIDE * SIDE  # bytes of one, which is not compressed
 ROWS = 256  # written at a time
 INTERVAL = 0.01  # seconds between two looks
-CALL = "import sys; from onnx_dnscp.cli import run; sys.exit(run(sys.argv[1:]))"  # in one process, to look at it
+CALL = "import sys; from onnx_dnscp.cli.main import run; sys.exit(run(sys.argv[1:]))"  # in one process, to look at it
 TRAIN = ["--epochs=1", "--finetune-epochs=0", "--batch-size=32", "--threads=1", "--loss=distill", "--no-repair"]
 
 FUNCTIONS = """

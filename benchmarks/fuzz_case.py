@@ -25,13 +25,14 @@ import onnx
 from fuzz_files import damaged_config, damaged_data, damaged_plan, tiny_model
 from fuzz_models import damaged_model, load_tests, seed_models
 
-from onnx_dnscp import PruneError, latency
-from onnx_dnscp.cli import run
+from onnx_dnscp import PruneError
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.load import load_model
-from onnx_dnscp.plan import make_plan, read_plan, removed_units
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.verify import mean_error, relative_error
+from onnx_dnscp.measure import latency
+from onnx_dnscp.measure.verify import mean_error, relative_error
+from onnx_dnscp.model.load import load_model
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.runs.plan import make_plan, read_plan, removed_units
 
 ROOM = 2 << 30  # bytes that a case may take beyond what the process had before it
 TOLERANCE = 1e-3  # of an output's largest value, between the pruned model and the original with zeros in its weights

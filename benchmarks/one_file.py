@@ -30,13 +30,14 @@ from numpy.typing import NDArray
 from onnx import helper
 from silenced import UncheckedError, silence_consumers, without_squashing
 
-from onnx_dnscp import PruneError, VerificationError, inspect, latency, prune
+from onnx_dnscp import PruneError, VerificationError, inspect, prune
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.load import load_model
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import one_shot
-from onnx_dnscp.plan import make_plan
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.measure import latency
+from onnx_dnscp.model.load import load_model
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.runs.plan import make_plan
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 

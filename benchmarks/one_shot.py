@@ -23,14 +23,14 @@ from accuracy_data import NETWORKS, Network, SplitName, model_path, write_sample
 
 import onnx_dnscp
 from onnx_dnscp import PruneError
-from onnx_dnscp.costs import CostModel
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.evaluation import class_output, evaluate_model
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.load import load_model
 from onnx_dnscp.masks.budget import first_true
+from onnx_dnscp.measure.costs import CostModel
+from onnx_dnscp.measure.evaluation import class_output, evaluate_model
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.load import load_model
 from onnx_dnscp.repair.samples import repair_batches
 
 STEPS = 200  # of onnxsim's sparsity

@@ -12,10 +12,10 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.evaluation import class_output
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.verify import relative_error
+from onnx_dnscp.measure.evaluation import class_output
+from onnx_dnscp.measure.verify import relative_error
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.runtime import Session
 
 TOLERANCE = 1e-4  # of the largest output; both run in float32, but sum in another order
 Arrays = dict[str, np.ndarray[Any, Any]]

@@ -29,10 +29,10 @@ import onnx
 from synthetic_graphs import GRAPHS, wide_chain
 
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.load import LoadedModel, load_model
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import one_shot
-from onnx_dnscp.plan import make_plan
+from onnx_dnscp.model.load import LoadedModel, load_model
+from onnx_dnscp.runs.plan import make_plan
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
-from onnx_dnscp.load import LoadedModel
 from onnx_dnscp.masks.budget import first_true
+from onnx_dnscp.model.load import LoadedModel
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM
 from onnx_dnscp.training.schedule import make_schedule
 

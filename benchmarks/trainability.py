@@ -29,7 +29,8 @@ from coverage import show, table
 from isolated import in_process
 
 import onnx_dnscp
-from onnx_dnscp import PruneError, VerificationError, latency
+from onnx_dnscp import PruneError, VerificationError
+from onnx_dnscp.measure import latency
 from onnx_dnscp.training.loop import Progress
 
 SIZES = (64, 96, 224, 320)  # of dynamic axes; tried in turn
@@ -92,7 +93,7 @@ def _samples(path: Path, folder: Path) -> Path | None:
         return None
     dims = inputs[0].type.tensor_type.shape.dim
     rng = np.random.default_rng(0)
-    session = onnx_dnscp.runtime.Session(model, optimize=False)
+    session = onnx_dnscp.model.runtime.Session(model, optimize=False)
     for size in SIZES:
         shape = [d.dim_value if d.dim_value > 0 else size for d in dims[1:]]
         first = max(1, dims[0].dim_value)

@@ -34,10 +34,10 @@ from onnx_dnscp.data.arrays import ArraySamples
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.discovery.discover import discover_units
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.masks.budget import Budget, Mask
+from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import DnsCp, one_shot
-from onnx_dnscp.masks.method import StepState
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.tracing.trace import trace
@@ -45,9 +45,9 @@ from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
 from onnx_dnscp.training.losses.teacher import CachedTeacher, LiveTeacher
+from onnx_dnscp.training.method import StepState
 from onnx_dnscp.training.optimizers import Sgd
 from onnx_dnscp.training.view import MASK_INPUT, build_view
-from onnx_dnscp.units import Units
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
 RATIO = 0.5

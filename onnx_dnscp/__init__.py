@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from onnx_dnscp.commands.apply import ApplyReport, apply
     from onnx_dnscp.commands.compare import Comparison, compare
     from onnx_dnscp.commands.evaluate import evaluate
-    from onnx_dnscp.commands.inspect import Inspection, inspect
+    from onnx_dnscp.commands.inspect import inspect
     from onnx_dnscp.commands.prune import prune, resume
-    from onnx_dnscp.commands.prune_report import PruneReport
-    from onnx_dnscp.commands.run_directory import preprocess_of
     from onnx_dnscp.data.preprocess import Preprocess
     from onnx_dnscp.errors import (
         DataError,
@@ -26,9 +24,12 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from onnx_dnscp.evaluation import Evaluation
-    from onnx_dnscp.options import PruneOptions
-    from onnx_dnscp.plan import Plan
+    from onnx_dnscp.measure.evaluation import Evaluation
+    from onnx_dnscp.runs.inspection import Inspection
+    from onnx_dnscp.runs.options import PruneOptions
+    from onnx_dnscp.runs.plan import Plan
+    from onnx_dnscp.runs.prune_report import PruneReport
+    from onnx_dnscp.runs.run_directory import preprocess_of
 
 __all__ = [
     "ApplyReport",
@@ -59,17 +60,17 @@ __all__ = [
 _HOMES = {
     "ApplyReport": "commands.apply",
     "Comparison": "commands.compare",
-    "Evaluation": "evaluation",
-    "Inspection": "commands.inspect",
-    "Plan": "plan",
+    "Evaluation": "measure.evaluation",
+    "Inspection": "runs.inspection",
+    "Plan": "runs.plan",
     "Preprocess": "data.preprocess",
-    "PruneOptions": "options",
-    "PruneReport": "commands.prune_report",
+    "PruneOptions": "runs.options",
+    "PruneReport": "runs.prune_report",
     "apply": "commands.apply",
     "compare": "commands.compare",
     "evaluate": "commands.evaluate",
     "inspect": "commands.inspect",
-    "preprocess_of": "commands.run_directory",
+    "preprocess_of": "runs.run_directory",
     "prune": "commands.prune",
     "resume": "commands.prune",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from onnx_dnscp.supervisor import supervised
+from onnx_dnscp.system.supervisor import supervised
 
 
 def main() -> None:
@@ -13,8 +13,8 @@ def main() -> None:
 
 
 def _work() -> int:
-    from onnx_dnscp.cli import run  # in the child alone
-    from onnx_dnscp.interruption import interrupt_on_sigterm
+    from onnx_dnscp.cli.main import run  # in the child alone
+    from onnx_dnscp.system.interruption import interrupt_on_sigterm
 
     interrupt_on_sigterm()
     return run()

@@ -11,7 +11,7 @@ from disturbed import OPTIONS, RESNET, STEPS, Result
 from onnx import TensorProto, helper, numpy_helper
 
 import onnx_dnscp
-from onnx_dnscp.runtime import can_train
+from onnx_dnscp.model.runtime import can_train
 
 MODELS = Path(__file__).parent.parent / "models"
 
@@ -92,8 +92,8 @@ def tiny_path(tiny_model: onnx.ModelProto, tmp_path: Path) -> Path:
 @pytest.fixture
 def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latency is measured with few repeats; the numbers stay positive but mean little."""
-    monkeypatch.setattr("onnx_dnscp.latency.ROUNDS", 1)
-    monkeypatch.setattr("onnx_dnscp.latency.SECONDS_PER_RUN", 0.001)
+    monkeypatch.setattr("onnx_dnscp.measure.latency.ROUNDS", 1)
+    monkeypatch.setattr("onnx_dnscp.measure.latency.SECONDS_PER_RUN", 0.001)
 
 
 def pytest_configure(config: pytest.Config) -> None:

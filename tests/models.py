@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, parser
 
-from onnx_dnscp.load import LoadedModel
+from onnx_dnscp.model.load import LoadedModel
 
 Arrays = dict[str, NDArray[Any]]
 Rng = np.random.Generator

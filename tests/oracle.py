@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from models import all_nodes, copied, stored_tensors
-from onnx_dnscp.plan import Plan
+from onnx_dnscp.runs.plan import Plan
 
 CONVERTING = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
 MOVING = (*CONVERTING, "Reshape", "Transpose", "Unsqueeze")

@@ -10,11 +10,11 @@ import onnx
 import pytest
 
 import onnx_dnscp
-from onnx_dnscp.commands.inspect import GroupReport, Inspection, LockedReport
-from onnx_dnscp.commands.run_directory import RunLog, RunRecord
-from onnx_dnscp.masks.method import MaskEvent, MaskHistory
 from onnx_dnscp.report.record import RunFiles
+from onnx_dnscp.runs.inspection import GroupReport, Inspection, LockedReport
+from onnx_dnscp.runs.run_directory import RunLog, RunRecord
 from onnx_dnscp.training.loop import Progress, moving_steps
+from onnx_dnscp.training.method import MaskEvent, MaskHistory
 
 MODELS = Path(__file__).parents[1] / "models"
 # Six steps in each phase, with masks that come back.
@@ -32,8 +32,8 @@ def small_run(folder: Path) -> Path:
     few = folder / "few.npz"
     resnet, result, run = MODELS / "digits-resnet.onnx", folder / "out.onnx", folder / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("onnx_dnscp.latency.ROUNDS", 1)
-        patch.setattr("onnx_dnscp.latency.SECONDS_PER_RUN", 0.001)
+        patch.setattr("onnx_dnscp.measure.latency.ROUNDS", 1)
+        patch.setattr("onnx_dnscp.measure.latency.SECONDS_PER_RUN", 0.001)
         onnx_dnscp.prune(resnet, result, run_dir=run, data=few, test_data=few, **SMALL_RUN)
     return run
 

@@ -19,8 +19,9 @@ from test_training import BATCH, batch, feeds, make_loss, network, some_mask
 import onnx_dnscp
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.tracing.trace import trace
@@ -29,7 +30,6 @@ from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.base import Loss
 from onnx_dnscp.training.optimizers import OptimizerName, make_optimizer
 from onnx_dnscp.training.view import MASK_INPUT, TrainingView, build_view
-from onnx_dnscp.units import Units
 
 pytestmark = pytest.mark.needs_training
 

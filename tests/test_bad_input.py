@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from onnx_dnscp.cli import run
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.training.engines.ort import OrtEngine
 
 BUG, USAGE, MODEL, DATA, REQUEST, INTERRUPTED = 1, 2, 3, 4, 5, 130

@@ -20,13 +20,13 @@ from models import load
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.masks.budget import Budget
-from onnx_dnscp.masks.method import MaskHistory
 from onnx_dnscp.masks.methods import METHODS, MethodSettings
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.training.checkpoint import PhaseState, load_state, save_state
 from onnx_dnscp.training.loop import Phase, Progress, train_with_masks
+from onnx_dnscp.training.method import MaskHistory
 from onnx_dnscp.training.optimizers import OptimizerName, make_optimizer
 from onnx_dnscp.training.schedule import make_schedule
-from onnx_dnscp.units import Units
 
 STEPS = 16
 

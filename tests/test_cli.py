@@ -21,8 +21,8 @@ import pytest
 from onnx import numpy_helper
 
 import onnx_dnscp
-from onnx_dnscp import console
-from onnx_dnscp.cli import run
+from onnx_dnscp.cli import console
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.training.loop import Progress
 
 TRAIN_SAMPLES, BATCH, STEPS = 128, 8, 32  # steps of each phase: two epochs
@@ -65,8 +65,8 @@ def answers(path: Path, images: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module", autouse=True)
 def _fast_latency() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("onnx_dnscp.latency.ROUNDS", 3)
-        patch.setattr("onnx_dnscp.latency.SECONDS_PER_RUN", 0.001)
+        patch.setattr("onnx_dnscp.measure.latency.ROUNDS", 3)
+        patch.setattr("onnx_dnscp.measure.latency.SECONDS_PER_RUN", 0.001)
         yield
 
 
@@ -518,6 +518,6 @@ def test_the_package_runs_as_a_module() -> None:
 def test_importing_the_package_does_not_import_heavy_ones() -> None:
     """Starting the command line must stay quick, and torch is not needed at all."""
     heavy = ["torch", "jax", "matplotlib", "grain", "tensorflow", "sklearn"]
-    code = f"import sys, onnx_dnscp.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, onnx_dnscp.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onnx_dnscp.cli import run
+from onnx_dnscp.cli.main import run
 
 Captured = pytest.CaptureFixture[str]
 

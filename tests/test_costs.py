@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
 from models import load, run, stored_arrays, stored_tensors
-from onnx_dnscp.costs import CostModel, model_costs
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.graph import read_graph
+from onnx_dnscp.measure.costs import CostModel, model_costs
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.units import Units
 
 PRUNABLE = [case for case in CASES if case.widths]
 

@@ -21,7 +21,7 @@ from onnx_dnscp.data.fit import cropped, padded, stretched
 from onnx_dnscp.data.open import open_dataset, synthetic_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph, read_graph
+from onnx_dnscp.model.graph import Graph, read_graph
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
 

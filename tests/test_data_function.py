@@ -14,12 +14,12 @@ from onnx import TensorProto, helper
 from test_data import everything, graph_of
 
 import onnx_dnscp
-from onnx_dnscp.cli import run
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph, read_graph
+from onnx_dnscp.model.graph import Graph, read_graph
 
 X = "import numpy as np\nx = np.arange(24, dtype=np.float32).reshape(6, 4)\n"
 Write = Callable[..., Path]

@@ -17,7 +17,7 @@ from PIL import Image
 from test_data import everything, graph_of
 
 import onnx_dnscp
-from onnx_dnscp.cli import run
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError

@@ -18,13 +18,13 @@ from onnx import helper, numpy_helper, shape_inference
 
 from models import all_nodes, filled, load
 from onnx_dnscp.discovery.discover import discover, discover_units
-from onnx_dnscp.fields import compact, connected_components, reshape_blocks, reshape_field
-from onnx_dnscp.graph import read_graph
+from onnx_dnscp.model.fields import compact, connected_components, reshape_blocks, reshape_field
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.trace import Trace
+from onnx_dnscp.model.units import FIXED, Units
 from onnx_dnscp.ops.macs import macs_rule
 from onnx_dnscp.ops.registry import op_rule, ruled_operators
 from onnx_dnscp.ops.resize import resize_rule
-from onnx_dnscp.tracing.probe import Trace
-from onnx_dnscp.units import FIXED, Units
 
 NOT_RUN = [  # operators that the installed ONNX Runtime has no kernel for; traced by ONNX's shape inference instead
     case("Swish", "Swish", "a = Conv(x, w1) b = Swish(a) y = Conv(b, w2)", (4,), ENDS,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnx_dnscp.cli import run
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.errors import DivergenceError
 from onnx_dnscp.training import loop
 from onnx_dnscp.training.checkpoint import PhaseState, load_state

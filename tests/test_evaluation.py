@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_dnscp import Evaluation, VerificationError, evaluate
-from onnx_dnscp.atomic import write_bytes
-from onnx_dnscp.cli import run
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.commands import prune_stages
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.verify import relative_error, verify
+from onnx_dnscp.measure.verify import relative_error, verify
+from onnx_dnscp.system.atomic import write_bytes
 
 VERIFICATION_FAILED = 6
 MODEL_NAMES = ["digits-resnet", "digits-separable"]

@@ -10,14 +10,14 @@ from models import filled, run
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.graph import read_graph
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.units import Removal
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
 from onnx_dnscp.training.losses.teacher import LiveTeacher
 from onnx_dnscp.training.view import MASK_INPUT, build_view
-from onnx_dnscp.units import Removal
 
 pytestmark = pytest.mark.needs_training
 

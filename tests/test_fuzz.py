@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onnx_dnscp.cli import run
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.load import load_model
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.load import load_model
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "benchmarks"))

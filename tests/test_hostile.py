@@ -13,10 +13,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_dnscp import runtime
-from onnx_dnscp.cli import run
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.load import load_model
+from onnx_dnscp.model import runtime
+from onnx_dnscp.model.load import load_model
 
 MODEL = ModelError.exit_code
 Refuse = Callable[[onnx.ModelProto, str], str]
@@ -244,7 +244,7 @@ def test_a_loop_without_an_end_is_stopped(
 WATCHED = """
 import os, signal, sys, time
 from pathlib import Path
-from onnx_dnscp.supervisor import supervised, working_on
+from onnx_dnscp.system.supervisor import supervised, working_on
 def work():
     {work}
 sys.exit(supervised(work))

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from onnx_dnscp.costs import METRICS, Metric
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.budget import Budget, first_true
 from onnx_dnscp.masks.dnscp import DnsCp, one_shot, update_probability
-from onnx_dnscp.masks.method import MaskHistory, StepState
 from onnx_dnscp.masks.rules import standardised, thresholds, turning_points, update_mask
 from onnx_dnscp.masks.schedule import ramp
 from onnx_dnscp.masks.statistics import StatisticsReader, WeightStatistics
+from onnx_dnscp.measure.costs import METRICS, Metric
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.units import Units
+from onnx_dnscp.training.method import MaskHistory, StepState
 
 CHAIN = """
 <ir_version: 8, opset_import: ["" : 17]>

@@ -11,12 +11,12 @@ import onnx
 import pytest
 
 import onnx_dnscp
-from onnx_dnscp.cli import run
-from onnx_dnscp.commands.prune_curve import RESOLUTION, bisect, points_lost
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.commands.prune_search import PROBES
 from onnx_dnscp.data.arrays import ArraySamples
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.split import hold_out
+from onnx_dnscp.runs.curve import RESOLUTION, bisect, points_lost
 from onnx_dnscp.training.loop import Progress
 
 SHORT: dict[str, Any] = {"epochs": 1, "finetune_epochs": 1, "batch_size": 16, "learning_rate": 0.02, "threads": 1}

@@ -9,16 +9,16 @@ import pytest
 from test_masks import chain_units, group_units
 
 from onnx_dnscp import RequestError, prune
-from onnx_dnscp.cli import run as command
+from onnx_dnscp.cli.main import run as command
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.fpgm import GeometricMedian, distance_sums
 from onnx_dnscp.masks.magnitude import Magnitude
-from onnx_dnscp.masks.method import StepState
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.ranked import Schedule
 from onnx_dnscp.masks.registry import method
 from onnx_dnscp.masks.taylor import Taylor
-from onnx_dnscp.units import Units
+from onnx_dnscp.model.units import Units
+from onnx_dnscp.training.method import StepState
 
 RANKED = [name for name in METHODS if name != "dnscp"]
 WITHOUT_TRAINING = [name for name, entry in METHODS.items() if not entry.needs_labels]

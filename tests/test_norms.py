@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models import assert_same, filled, inputs_at, run, stored_arrays
 from onnx_dnscp import prune
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.graph import read_graph
+from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.repair.norms import lacks_norms, with_norms, without_norms
 from onnx_dnscp.surgery.weights import copy_with_weights
 

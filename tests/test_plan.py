@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from models import load
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.plan import PLAN_FORMAT, Plan, make_plan, read_plan, removed_units
-from onnx_dnscp.units import Units
+from onnx_dnscp.model.units import Units
+from onnx_dnscp.runs.plan import PLAN_FORMAT, Plan, make_plan, read_plan, removed_units
 
 PRUNABLE = [case for case in CASES if case.widths]
 SHA = "0123456789abcdef" * 4

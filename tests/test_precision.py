@@ -17,16 +17,16 @@ from oracle import set_inputs_to_zero
 
 from models import copied, load, run, stored_arrays
 from onnx_dnscp import RequestError, VerificationError, prune
-from onnx_dnscp.bfloat import uses_bfloat16, widen_bfloat16, widened
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.plan import Plan
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.measure.verify import relative_error, verify
+from onnx_dnscp.model.bfloat import uses_bfloat16, widen_bfloat16, widened
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.runs.plan import Plan
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights, set_tensor
-from onnx_dnscp.verify import relative_error, verify
 
 NETWORKS = ("digits-resnet", "digits-separable")
 FORMATS = (QuantFormat.QDQ, QuantFormat.QOperator)

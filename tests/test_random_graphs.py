@@ -18,19 +18,19 @@ from oracle import set_inputs_to_zero
 from random_graphs import HEADS, PLAIN, RandomGraph, random_graphs
 
 from models import Arrays, copied, load, run, stored_arrays, stored_tensors
-from onnx_dnscp.costs import CostModel, model_costs
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import one_shot
+from onnx_dnscp.measure.costs import CostModel, model_costs
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.units import FIXED, Units
 from onnx_dnscp.ops.registry import rule_for
-from onnx_dnscp.plan import Plan, make_plan, removed_units
+from onnx_dnscp.runs.plan import Plan, make_plan, removed_units
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.units import FIXED, Units
 
 Removed = NDArray[np.bool_]
 EXAMPLES = int(os.environ.get("ONNX_DNSCP_EXAMPLES", "0"))

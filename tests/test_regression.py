@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 import onnx_dnscp
 from models import filled, run
-from onnx_dnscp.cli import run as command
+from onnx_dnscp.cli.main import run as command
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError, RequestError
-from onnx_dnscp.graph import read_graph
+from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.regression import Distance, Regression
 from onnx_dnscp.training.view import build_view

@@ -16,6 +16,8 @@ from models import Arrays, assert_same, filled, inputs_at, load, run, stored_arr
 from onnx_dnscp import evaluate, prune
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.measure.verify import verify
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.repair.batch_norm import estimate_statistics
 from onnx_dnscp.repair.least_squares import Normal
 from onnx_dnscp.repair.observe import observe
@@ -28,8 +30,6 @@ from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.units import Units
-from onnx_dnscp.verify import verify
 
 COMPENSATE = Repairs(compensate=True, least_squares=False)
 FIT = Repairs(compensate=True, least_squares=True)

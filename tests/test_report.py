@@ -13,10 +13,8 @@ import pytest
 from report_runs import SMALL_RUN, chain, hostile_run, small_run
 
 import onnx_dnscp
-from onnx_dnscp import cli
-from onnx_dnscp.commands.run_directory import RunRecord
+from onnx_dnscp.cli.main import main as cli
 from onnx_dnscp.data.preprocess import Preprocess
-from onnx_dnscp.options import PruneOptions
 from onnx_dnscp.report.command import command_line, short_names
 from onnx_dnscp.report.curves import MAX_POINTS, averaged, make_curves, nice_ticks, smoothed
 from onnx_dnscp.report.groups import make_rows
@@ -25,6 +23,8 @@ from onnx_dnscp.report.network import LANE, MAX_LANES, Network, make_network
 from onnx_dnscp.report.page import make_page
 from onnx_dnscp.report.record import read_run
 from onnx_dnscp.report.render import render
+from onnx_dnscp.runs.options import PruneOptions
+from onnx_dnscp.runs.run_directory import RunRecord
 
 # --- what lies in the directory ---------------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ import pytest
 from browser import Browser, Scheme, headless_browser
 from report_runs import BAD_NAME, chain, hostile_run, small_run
 
+from onnx_dnscp.model.runtime import can_train
 from onnx_dnscp.report.page import make_page
 from onnx_dnscp.report.render import render
-from onnx_dnscp.runtime import can_train
 
 PHONE = 375  # pixels
 READABLE = 4.5  # contrast of text, WCAG 2 level AA

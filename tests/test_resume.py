@@ -17,8 +17,8 @@ import pytest
 from disturbed import OPTIONS, RESNET, STEPS, Result, spelled
 
 import onnx_dnscp
-from onnx_dnscp.cli import run
-from onnx_dnscp.lock import locked
+from onnx_dnscp.cli.main import run
+from onnx_dnscp.system.lock import locked
 from onnx_dnscp.training.loop import Progress
 
 pytestmark = pytest.mark.needs_training
@@ -36,7 +36,7 @@ KILLED = """
 import io, json, os, signal, sys
 import numpy as np
 import onnx_dnscp
-from onnx_dnscp import latency
+from onnx_dnscp.measure import latency
 from onnx_dnscp.training.optimizers import Optimizer
 
 latency.ROUNDS, latency.SECONDS_PER_RUN = 1, 0.001
@@ -59,7 +59,7 @@ def deadly(*arguments, **keywords):
     return real(*arguments, **keywords)
 
 setattr(owner, name, deadly)
-from onnx_dnscp.cli import main
+from onnx_dnscp.cli.main import main
 main(call)
 """
 

@@ -10,13 +10,13 @@ from test_methods import settings_for
 
 from models import filled, load
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.masks.budget import Budget, Mask
+from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import DnsCp
-from onnx_dnscp.masks.method import StepState
 from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.masks.rules import RuleName, make_rule, rule_align
 from onnx_dnscp.masks.statistics import StatisticsReader, WeightStatistics
-from onnx_dnscp.units import Units
+from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.training.method import StepState
 
 ON, OFF = np.ones(6, dtype=bool), np.zeros(6, dtype=bool)
 

@@ -15,7 +15,7 @@ from cases import CASES, Case, case
 
 from models import copied, inputs_at, load, run, stored_arrays
 from onnx_dnscp import RequestError, apply, inspect, prune
-from onnx_dnscp.cli import run as command
+from onnx_dnscp.cli.main import run as command
 from onnx_dnscp.commands.prune import PruneReport
 from onnx_dnscp.discovery.choose import frozen_units
 from onnx_dnscp.discovery.discover import discover

@@ -12,16 +12,16 @@ from models import inputs_at, run, stored_arrays
 from onnx_dnscp import prune
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.masks.budget import Budget
-from onnx_dnscp.masks.method import Method, StepState
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.ranked import Schedule
 from onnx_dnscp.masks.registry import Measure
 from onnx_dnscp.masks.slices import weight_axes
 from onnx_dnscp.masks.statistics import Vector
+from onnx_dnscp.measure.sensitivity import group_sensitivity
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.repair.trial import Trial, walk_down
-from onnx_dnscp.sensitivity import group_sensitivity
 from onnx_dnscp.surgery.weights import copy_with_weights
-from onnx_dnscp.units import Units
+from onnx_dnscp.training.method import Method, StepState
 
 DIGITS = Path(__file__).parent.parent / "models" / "digits-separable.onnx"
 SAMPLES = DIGITS.with_name("digits-train.npz")

@@ -15,11 +15,11 @@ import pytest
 from disturbed import OPTIONS, RESNET, Result
 
 import onnx_dnscp
-from onnx_dnscp.atomic import write_bytes, write_chunks
-from onnx_dnscp.cli import run
-from onnx_dnscp.commands.run_directory import RunDirectory, RunLog
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.errors import StorageError, UsageError
-from onnx_dnscp.lock import locked
+from onnx_dnscp.runs.run_directory import RunDirectory, RunLog
+from onnx_dnscp.system.atomic import write_bytes, write_chunks
+from onnx_dnscp.system.lock import locked
 from onnx_dnscp.training.loop import Progress
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="the operating system has no such limits")
@@ -102,7 +102,7 @@ def test_a_log_that_was_written_in_part_is_mended_by_the_next_attempt(tmp_path: 
 def test_a_lock_belongs_to_its_process_and_ends_with_it(tmp_path: Path) -> None:
     """However that ends."""
     code = (
-        "import sys, pathlib, time\nfrom onnx_dnscp.lock import locked\n"
+        "import sys, pathlib, time\nfrom onnx_dnscp.system.lock import locked\n"
         "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(100)"
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)

@@ -17,11 +17,11 @@ from oracle import set_inputs_to_zero
 from models import Arrays, assert_same, copied, filled, inputs_at, load, run, stored_arrays
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.plan import make_plan
+from onnx_dnscp.model.units import Units
+from onnx_dnscp.runs.plan import make_plan
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import cut_array, embed_array, plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
-from onnx_dnscp.units import Units
 
 Removed = NDArray[np.bool_]
 PRUNABLE = [case for case in CASES if case.widths]

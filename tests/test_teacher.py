@@ -19,9 +19,9 @@ from models import filled
 from onnx_dnscp.data.arrays import ArraySamples
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.options import PruneOptions
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.runs.options import PruneOptions
 from onnx_dnscp.training.losses import teacher as teacher_module
 from onnx_dnscp.training.losses.teacher import CachedTeacher, LiveTeacher
 from onnx_dnscp.training.setup import Trainer
@@ -177,7 +177,7 @@ def test_both_phases_share_the_answers(runs: list[int]) -> None:
 
 def test_free_memory_is_a_plausible_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """From Linux's own estimate, and from free pages where there is none."""
-    from onnx_dnscp import memory
+    from onnx_dnscp.system import memory
 
     ask: Callable[[], int | None] = memory.free_memory
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemFree: 3 kB\nMemAvailable:   5 kB\n")

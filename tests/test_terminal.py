@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from onnx_dnscp import console, live
-from onnx_dnscp.cli import run
+from onnx_dnscp.cli import console, live
+from onnx_dnscp.cli.main import run
 from onnx_dnscp.training.loop import GroupWidth, Progress
 
 logger = logging.getLogger("onnx_dnscp")

@@ -15,8 +15,9 @@ from models import filled
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.errors import DataError, RequestError
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.tracing.trace import trace
@@ -31,7 +32,6 @@ from onnx_dnscp.training.optimizers import Sgd
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode
 from onnx_dnscp.training.self_check import check_gradients
 from onnx_dnscp.training.view import MASK_INPUT, build_view
-from onnx_dnscp.units import Units
 
 pytestmark = pytest.mark.needs_training
 

@@ -15,19 +15,20 @@ from oracle import set_inputs_to_zero
 from test_surgery import ROUNDING, passes_full_check, removals, units_of
 
 from models import all_graphs, assert_same, copied, filled, inputs_at, load, run, stored_arrays
-from onnx_dnscp import Plan, RequestError, UsageError, VerificationError, apply, cli, inspect, prune
+from onnx_dnscp import Plan, RequestError, UsageError, VerificationError, apply, inspect, prune
+from onnx_dnscp.cli.main import main as cli
 from onnx_dnscp.commands.prune import PruneReport
 from onnx_dnscp.commands.samples import verification_batches
 from onnx_dnscp.commands.saving import MAX_FILE, model_file
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.load import load_model
-from onnx_dnscp.plan import make_plan
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.measure.verify import verify
+from onnx_dnscp.model.load import load_model
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.runs.plan import make_plan
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
-from onnx_dnscp.verify import verify
 
 pytestmark = pytest.mark.usefixtures("quick_latency")
 

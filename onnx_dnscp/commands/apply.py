@@ -6,18 +6,18 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from onnx_dnscp.commands.facts import ModelFacts, describe
 from onnx_dnscp.commands.samples import verification_batches
 from onnx_dnscp.commands.saving import model_file, output_path
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.load import load_model
-from onnx_dnscp.plan import Plan, read_plan, removed_units
+from onnx_dnscp.measure.verify import verify
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.load import load_model
+from onnx_dnscp.runs.facts import ModelFacts, describe
+from onnx_dnscp.runs.plan import Plan, read_plan, removed_units
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.verify import verify
 
 
 class ApplyReport(BaseModel):

@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from onnx_dnscp.commands.facts import ModelFacts, describe
 from onnx_dnscp.commands.samples import one_call, verification_batches
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.evaluation import class_output, evaluate_model
-from onnx_dnscp.graph import Graph, read_graph
-from onnx_dnscp.latency import latencies
-from onnx_dnscp.load import LoadedModel, load_model
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.measure.evaluation import class_output, evaluate_model
+from onnx_dnscp.measure.latency import latencies
+from onnx_dnscp.measure.verify import relative_error
+from onnx_dnscp.model.graph import Graph, read_graph
+from onnx_dnscp.model.load import LoadedModel, load_model
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.runs.facts import ModelFacts, describe
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.verify import relative_error
 
 
 class Comparison(BaseModel):

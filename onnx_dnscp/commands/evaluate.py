@@ -7,9 +7,9 @@ from pathlib import Path
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.evaluation import Evaluation, class_output, evaluate_model
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.load import load_model
+from onnx_dnscp.measure.evaluation import Evaluation, class_output, evaluate_model
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.load import load_model
 from onnx_dnscp.tracing.trace import trace
 
 

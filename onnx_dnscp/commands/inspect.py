@@ -7,67 +7,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
-from onnx_dnscp.costs import CostModel
 from onnx_dnscp.discovery.choose import frozen_units
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.fields import varying_axes
-from onnx_dnscp.graph import CHANNEL_AXIS
-from onnx_dnscp.load import LoadedModel, load_model
-from onnx_dnscp.units import Group, Locked, UnitField, Units
-
-
-class GroupReport(BaseModel):
-    """One group of prunable channels.
-
-    Attributes:
-        excluded: How many of its channels stay because the user said so.
-        params_share: Share of the model's params that only exist because of this group's channels (all but one).
-        macs_share: The same for MACs.
-    """
-
-    id: int
-    width: int
-    excluded: int
-    consumers: list[str]
-    producers: list[str]
-    params_share: float
-    macs_share: float
-
-
-class LockedReport(BaseModel):
-    """Channels that stay, and why."""
-
-    width: int
-    tensors: list[str]
-    reasons: list[str]
-    consumers: list[str]
-    producers: list[str]
-
-
-class Inspection(BaseModel):
-    """What discovery found in a model file.
-
-    Attributes:
-        prunable_channels: Units of all groups, without those that the user excludes.
-        locked_channels: Channels that weights make or read and that stay, excluded ones included.
-        convolution_channels: Output channels of all convolutions.
-        prunable_convolution_channels: Those of them that can go.
-        weight_nodes: Labels of all nodes that make or read the channels of groups and locked ones, in graph order.
-    """
-
-    model: str
-    sha256: str
-    params: int
-    macs: int
-    prunable_channels: int
-    locked_channels: int
-    convolution_channels: int
-    prunable_convolution_channels: int
-    groups: list[GroupReport]
-    locked: list[LockedReport]
-    weight_nodes: list[str] = []
+from onnx_dnscp.measure.costs import CostModel
+from onnx_dnscp.model.fields import varying_axes
+from onnx_dnscp.model.graph import CHANNEL_AXIS
+from onnx_dnscp.model.load import LoadedModel, load_model
+from onnx_dnscp.model.units import Group, Locked, UnitField, Units
+from onnx_dnscp.runs.inspection import GroupReport, Inspection, LockedReport
 
 
 def inspect(model: str | Path, *, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> Inspection:

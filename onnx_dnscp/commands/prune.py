@@ -9,15 +9,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from onnx_dnscp.commands.prune_report import PruneReport
 from onnx_dnscp.commands.prune_run import Run, named_functions
 from onnx_dnscp.commands.prune_search import resume_search, search
 from onnx_dnscp.commands.prune_stages import carry_out
-from onnx_dnscp.commands.run_directory import RunDirectory, RunRecord
 from onnx_dnscp.data.fingerprint import fingerprint
 from onnx_dnscp.data.function import is_function
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.options import PruneOptions
+from onnx_dnscp.runs.options import PruneOptions
+from onnx_dnscp.runs.prune_report import PruneReport
+from onnx_dnscp.runs.run_directory import RunDirectory, RunRecord
 from onnx_dnscp.training.loop import Listener, Progress
 
 

@@ -10,26 +10,26 @@ import onnx
 
 from onnx_dnscp.commands.prune_norms import with_lost_norms
 from onnx_dnscp.commands.prune_run import Run
-from onnx_dnscp.commands.run_directory import ARTIFACTS
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.masks.budget import Mask
-from onnx_dnscp.masks.method import Method
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.registry import no_offsets
 from onnx_dnscp.masks.rules import raised
 from onnx_dnscp.masks.statistics import Vector
-from onnx_dnscp.options import DEFAULT_SENSITIVITY, FIRST_TRIED, SENSITIVITIES
+from onnx_dnscp.measure.sensitivity import group_sensitivity
+from onnx_dnscp.model.units import Mask
 from onnx_dnscp.repair.norms import without_norms
 from onnx_dnscp.repair.repair import repair
 from onnx_dnscp.repair.samples import repair_batches
 from onnx_dnscp.repair.trial import Trial, walk_down
-from onnx_dnscp.sensitivity import group_sensitivity
+from onnx_dnscp.runs.options import DEFAULT_SENSITIVITY, FIRST_TRIED, SENSITIVITIES
+from onnx_dnscp.runs.run_directory import ARTIFACTS
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.training.artifacts import write_artifacts
 from onnx_dnscp.training.checkpoint import PhaseState
 from onnx_dnscp.training.loop import train_with_masks
+from onnx_dnscp.training.method import Method
 
 logger = logging.getLogger("onnx_dnscp")
 

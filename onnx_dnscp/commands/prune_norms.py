@@ -7,7 +7,7 @@ import logging
 import onnx
 
 from onnx_dnscp.commands.prune_run import Run
-from onnx_dnscp.graph import read_graph
+from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.repair.norms import lacks_norms, with_norms
 from onnx_dnscp.repair.samples import repair_batches
 

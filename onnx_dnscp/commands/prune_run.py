@@ -12,10 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnx_dnscp import latency
 from onnx_dnscp.commands.inspect import describe_units
-from onnx_dnscp.commands.keeper import Keeper
-from onnx_dnscp.commands.run_directory import RunDirectory, RunRecord
 from onnx_dnscp.commands.saving import data_path, free_path, output_path
 from onnx_dnscp.data.augment import augmented
 from onnx_dnscp.data.dataset import Dataset
@@ -26,15 +23,18 @@ from onnx_dnscp.data.split import hold_out
 from onnx_dnscp.discovery.choose import frozen_units
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.evaluation import batch_limit, check_targets, class_output, evaluate_model
-from onnx_dnscp.load import LoadedModel, load_model
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.rules import rule_align
-from onnx_dnscp.options import PruneOptions
+from onnx_dnscp.measure import latency
+from onnx_dnscp.measure.evaluation import batch_limit, check_targets, class_output, evaluate_model
+from onnx_dnscp.model.load import LoadedModel, load_model
+from onnx_dnscp.model.units import Units
+from onnx_dnscp.runs.keeper import Keeper
+from onnx_dnscp.runs.options import PruneOptions
+from onnx_dnscp.runs.run_directory import RunDirectory, RunRecord
 from onnx_dnscp.training.checkpoint import PhaseName
 from onnx_dnscp.training.loop import Listener
 from onnx_dnscp.training.setup import Trainer
-from onnx_dnscp.units import Units
 
 logger = logging.getLogger("onnx_dnscp")
 

@@ -17,24 +17,24 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from onnx_dnscp.atomic import write_bytes
-from onnx_dnscp.commands.facts import describe
-from onnx_dnscp.commands.keeper import free_folder
 from onnx_dnscp.commands.prune_choice import choose_mask
-from onnx_dnscp.commands.prune_curve import CurvePoint, bisect, points_lost
-from onnx_dnscp.commands.prune_report import PruneReport
 from onnx_dnscp.commands.prune_run import Run, asked_align
 from onnx_dnscp.commands.prune_stages import carry_out
 from onnx_dnscp.commands.report import leave_picture
-from onnx_dnscp.commands.run_directory import OPTIONS, PLAN, REPORT, RunDirectory, RunRecord
 from onnx_dnscp.commands.saving import model_file
 from onnx_dnscp.errors import DataError, DivergenceError, Interrupted, RequestError, StorageError, UsageError
-from onnx_dnscp.evaluation import evaluate_model
-from onnx_dnscp.graph import read_graph
 from onnx_dnscp.masks.methods import METHODS
-from onnx_dnscp.options import PruneOptions
+from onnx_dnscp.measure.evaluation import evaluate_model
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.runs.curve import CurvePoint, bisect, points_lost
+from onnx_dnscp.runs.facts import describe
+from onnx_dnscp.runs.keeper import free_folder
+from onnx_dnscp.runs.options import PruneOptions
+from onnx_dnscp.runs.prune_report import PruneReport
+from onnx_dnscp.runs.run_directory import OPTIONS, PLAN, REPORT, RunDirectory, RunRecord
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
+from onnx_dnscp.system.atomic import write_bytes
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.loop import Listener
 

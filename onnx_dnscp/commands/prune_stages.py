@@ -9,27 +9,27 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from onnx_dnscp.atomic import write_bytes
 from onnx_dnscp.commands.prune_choice import choose_mask
 from onnx_dnscp.commands.prune_norms import with_lost_norms
-from onnx_dnscp.commands.prune_report import PruneReport, make_report
+from onnx_dnscp.commands.prune_report import make_report
 from onnx_dnscp.commands.prune_run import Run
 from onnx_dnscp.commands.report import leave_picture
 from onnx_dnscp.commands.samples import verification_batches
 from onnx_dnscp.commands.saving import ModelFile, model_file
 from onnx_dnscp.errors import DataError, DivergenceError, Interrupted, StorageError
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.masks.budget import Mask
-from onnx_dnscp.plan import Plan, make_plan
+from onnx_dnscp.measure.verify import Verification, verify
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.units import Mask, Removal
 from onnx_dnscp.repair.norms import without_norms
+from onnx_dnscp.runs.plan import Plan, make_plan
+from onnx_dnscp.runs.prune_report import PruneReport
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import Cuts, embed_array, plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
+from onnx_dnscp.system.atomic import write_bytes
 from onnx_dnscp.training.checkpoint import PhaseState
 from onnx_dnscp.training.loop import fine_tune
-from onnx_dnscp.units import Removal
-from onnx_dnscp.verify import Verification, verify
 
 logger = logging.getLogger("onnx_dnscp")
 

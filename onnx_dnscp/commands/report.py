@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from onnx_dnscp.atomic import write_bytes
 from onnx_dnscp.errors import UsageError
 from onnx_dnscp.report.page import make_page
 from onnx_dnscp.report.record import read_run
 from onnx_dnscp.report.render import render
+from onnx_dnscp.system.atomic import write_bytes
 
 logger = logging.getLogger("onnx_dnscp")
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.evaluation import batch_limit
-from onnx_dnscp.graph import Graph, dimensions
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.tracing.probe import Trace
+from onnx_dnscp.measure.evaluation import batch_limit
+from onnx_dnscp.model.graph import Graph, dimensions
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.trace import Trace
 from onnx_dnscp.tracing.trace import random_inputs
 
 VERIFY_BATCH = 32

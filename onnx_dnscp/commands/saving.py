@@ -9,9 +9,9 @@ from pathlib import Path
 import onnx
 from onnx import numpy_helper
 
-from onnx_dnscp.atomic import check_writable, write_bytes, write_chunks
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.structure import copy_structure, is_big, tensor_dtype
+from onnx_dnscp.model.structure import copy_structure, is_big, tensor_dtype
+from onnx_dnscp.system.atomic import check_writable, write_bytes, write_chunks
 
 MAX_FILE = 2**31 - 1  # bytes; protobuf's limit for one message
 _HEADERS = 64  # bytes at most of what protobuf writes around one tensor's values

@@ -21,7 +21,7 @@ from onnx_dnscp.data.dataset import Dataset, data_source
 from onnx_dnscp.data.images import EncodedImages, image_dataset, is_image, with_classes
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.model.graph import Graph
 
 MAX_MEMBER = 1 << 28  # bytes of one image or class number once unpacked; more is an archive that means harm
 _CLASS = ".cls"

@@ -14,7 +14,7 @@ from onnx_dnscp.data.convert import Conversion
 from onnx_dnscp.data.dataset import DECODE_THREADS, LABELS_KEY, Dataset, Sample
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.model.graph import Graph
 
 _PIECE = 1 << 20  # bytes that are looked at together when a whole array is checked
 

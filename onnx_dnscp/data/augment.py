@@ -17,7 +17,7 @@ from PIL import Image
 from onnx_dnscp.data.dataset import Dataset, Sample
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph, dimensions
+from onnx_dnscp.model.graph import Graph, dimensions
 
 AugmentationName = Literal["flip", "crop", "resize-crop"]
 Picture = NDArray[Any]  # (height, width, channels)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from onnx_dnscp.data.dataset import LABELS_KEY, target_key
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph, dimensions
+from onnx_dnscp.model.graph import Graph, dimensions
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 

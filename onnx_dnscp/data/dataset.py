@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph, dimensions
+from onnx_dnscp.model.graph import Graph, dimensions
 
 LABELS_KEY = "labels"
 _INDEX_KEY = "dnscp//index"

@@ -8,7 +8,7 @@ from onnx_dnscp.data.dataset import Dataset, data_source
 from onnx_dnscp.data.images import EncodedImages, image_dataset, with_classes
 from onnx_dnscp.data.npy import arrays_in
 from onnx_dnscp.data.preprocess import Preprocess
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.model.graph import Graph
 
 
 @data_source

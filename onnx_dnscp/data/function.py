@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_dnscp.errors import DataError, PruneError
-from onnx_dnscp.runtime import first_line
+from onnx_dnscp.model.runtime import first_line
 
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _OWN = Path(__file__).parents[1]

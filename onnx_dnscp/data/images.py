@@ -17,8 +17,8 @@ from onnx_dnscp.data.dataset import DECODE_THREADS, LABELS_KEY, Dataset, Sample
 from onnx_dnscp.data.fit import cropped, padded, stretched
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph, dimensions
-from onnx_dnscp.runtime import first_line
+from onnx_dnscp.model.graph import Graph, dimensions
+from onnx_dnscp.model.runtime import first_line
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 MAX_PIXELS = (1 << 30) // 12  # of one image, from which on PIL warns; a small file may claim many more

@@ -28,7 +28,7 @@ from onnx_dnscp.data.mapped import MappedArray
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.data.spool import Spool
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.model.graph import Graph
 
 logger = logging.getLogger("onnx_dnscp")
 

@@ -15,8 +15,8 @@ from onnx_dnscp.data.dataset import LABELS_KEY, Dataset, data_source
 from onnx_dnscp.data.mapped import MappedArray, read_header
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph
-from onnx_dnscp.runtime import first_line
+from onnx_dnscp.model.graph import Graph
+from onnx_dnscp.model.runtime import first_line
 
 _SUFFIX = ".npy"
 

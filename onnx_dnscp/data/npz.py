@@ -19,8 +19,8 @@ from onnx_dnscp.data.mapped import MappedArray, read_header
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.data.spool import Spool
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph
-from onnx_dnscp.runtime import first_line
+from onnx_dnscp.model.graph import Graph
+from onnx_dnscp.model.runtime import first_line
 
 _SUFFIX = ".npy"  # of the members
 _PIECE = 1 << 18  # bytes read at a time; zipfile holds several times as many

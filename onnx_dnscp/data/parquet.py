@@ -18,7 +18,7 @@ from onnx_dnscp.data.images import EncodedImages, image_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.data.spool import Spool
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.model.graph import Graph
 
 ROWS = 64  # read at a time
 _LABELS = ("label", "labels", "class", "cls", "target")

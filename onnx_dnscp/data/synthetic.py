@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from onnx_dnscp.data.dataset import Dataset, Sample
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.model.graph import Graph
 from onnx_dnscp.tracing.trace import random_inputs
 
 NUM_SAMPLES = 512

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.fields import IdField, connected_components
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.model.fields import IdField, connected_components
+from onnx_dnscp.model.graph import Graph
 from onnx_dnscp.ops.conv import BLOCKED, groups_go_whole
 
 _ATTEMPTS = 8  # of the search for sets; more find a few sets more

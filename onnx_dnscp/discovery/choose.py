@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.units import FIXED, Units
+from onnx_dnscp.model.units import FIXED, Units
 
 
 def frozen_units(units: Units, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> NDArray[np.bool_]:

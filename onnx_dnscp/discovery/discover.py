@@ -13,14 +13,14 @@ from onnx_dnscp.discovery.balance import balancing_unions
 from onnx_dnscp.discovery.numbers import number_locks
 from onnx_dnscp.discovery.walk import Slot, Walk, walk
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.fields import IdField, axis_rows, compact, connected_components, varying_axes
-from onnx_dnscp.graph import Graph, Node, read_graph
-from onnx_dnscp.load import LoadedModel
+from onnx_dnscp.model.fields import IdField, axis_rows, compact, connected_components, varying_axes
+from onnx_dnscp.model.graph import Graph, Node, read_graph
+from onnx_dnscp.model.load import LoadedModel
+from onnx_dnscp.model.runtime import first_line
+from onnx_dnscp.model.trace import Trace
+from onnx_dnscp.model.units import FIXED, Consumer, Group, Locked, Slices, Units
 from onnx_dnscp.ops.registry import Read
-from onnx_dnscp.runtime import first_line
-from onnx_dnscp.tracing.probe import Trace
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.units import FIXED, Consumer, Group, Locked, Slices, Units
 
 Ids = NDArray[np.int64]
 _MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)  # what rules raise on operators that cannot be

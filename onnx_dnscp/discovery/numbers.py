@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.discovery.walk import Walk
-from onnx_dnscp.fields import IdField
-from onnx_dnscp.graph import Graph, Node
+from onnx_dnscp.model.fields import IdField
+from onnx_dnscp.model.graph import Graph, Node
+from onnx_dnscp.model.trace import Trace
 from onnx_dnscp.ops.resize import is_size
-from onnx_dnscp.tracing.probe import Trace
 from onnx_dnscp.tracing.sizes import follow_shapes
 
 _FACTORS = (2, 3)  # by which a count is changed to see whether a number depends on it

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 import onnx_dnscp.ops  # noqa: F401  (importing registers the rules)
 from onnx_dnscp.discovery.balance import grouped_weights
 from onnx_dnscp.discovery.zeros import not_silenced
-from onnx_dnscp.fields import IdField, on_axis, varying_axes
-from onnx_dnscp.graph import Graph, Node
+from onnx_dnscp.model.fields import IdField, on_axis, varying_axes
+from onnx_dnscp.model.graph import Graph, Node
+from onnx_dnscp.model.trace import Trace
 from onnx_dnscp.ops.registry import MAKES_IDS, Flow, Op, Read, Refusal, Value, integer_data_operands, rule_for
-from onnx_dnscp.tracing.probe import Trace
 
 _BRANCHING = frozenset({"If", "Loop", "Scan"})  # a size may decide what they do, and the trace shows one size
 MAX_LOOKED_AT = 1 << 16  # elements of a stored operand whose values a rule may want (scales, zero points, indices)

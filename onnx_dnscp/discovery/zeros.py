@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.graph import ONE_TO_ONE, Graph, Node
+from onnx_dnscp.model.graph import ONE_TO_ONE, Graph, Node
 
 # Everywhere the zero point stands two operands behind what it belongs to.
 _WITH_ZERO_POINT = frozenset({"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger"})

@@ -7,11 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.costs import CostModel, Metric
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.units import Units
-
-Mask = NDArray[np.bool_]
+from onnx_dnscp.measure.costs import CostModel, Metric
+from onnx_dnscp.model.units import Mask, Units
 
 # Channels per block of ONNX Runtime's convolution kernels: 16 with AVX512, 8 with AVX2, 4 in the plain ones. Counts
 # that are no multiples run slower than the MACs say (`benchmarks/alignment.py`).

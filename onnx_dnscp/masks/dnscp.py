@@ -13,22 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.masks.budget import Budget, Mask
-from onnx_dnscp.masks.method import Method, StepState
+from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.registry import Measure, MethodSettings, method, no_offsets, ranked
-from onnx_dnscp.masks.rules import (
-    DEFAULT_C_RATE,
-    DEFAULT_GAMMA,
-    DEFAULT_POWER,
-    Rule,
-    make_rule,
-    raised,
-    standardised,
-)
+from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, Rule, make_rule, raised, standardised
 from onnx_dnscp.masks.schedule import RAMP_SHARE, ramp
 from onnx_dnscp.masks.statistics import StatisticsReader, Vector, WeightStatistics
+from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.training.method import Method, StepState
 from onnx_dnscp.training.view import TrainingView
-from onnx_dnscp.units import Units
 
 START_SHARE = 0.5  # of the target; most that is removed before any training where the target is reached step by step
 _NEVER = 1e9  # layer deviations below which no unit that is off comes back

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.masks.method import Method, StepState
 from onnx_dnscp.masks.registry import MethodSettings, method, ranked
 from onnx_dnscp.masks.slices import WeightAxis, Weights, mean_of_axes, weight_axes
 from onnx_dnscp.masks.statistics import Vector
-from onnx_dnscp.units import FIXED, Units
+from onnx_dnscp.model.units import FIXED, Units
+from onnx_dnscp.training.method import Method, StepState
 
 
 class GeometricMedian:

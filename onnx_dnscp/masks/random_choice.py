@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_dnscp.masks.method import Method, StepState
 from onnx_dnscp.masks.registry import MethodSettings, method, ranked
 from onnx_dnscp.masks.slices import Weights
 from onnx_dnscp.masks.statistics import Vector
+from onnx_dnscp.training.method import Method, StepState
 
 
 class RandomChoice:

@@ -8,10 +8,11 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.masks.budget import Budget, Mask
-from onnx_dnscp.masks.method import StepState
+from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.schedule import RAMP_SHARE, ramp
 from onnx_dnscp.masks.statistics import Vector
+from onnx_dnscp.model.units import Mask
+from onnx_dnscp.training.method import StepState
 from onnx_dnscp.training.view import TrainingView
 
 Schedule = Literal["one-shot", "iterative"]

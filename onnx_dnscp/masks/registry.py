@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.masks.budget import Budget, Mask
-from onnx_dnscp.masks.method import Method
+from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.ranked import Criterion, Ranked, Schedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
 from onnx_dnscp.masks.statistics import Vector
-from onnx_dnscp.units import Units
+from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.training.method import Method
 
 Measure = Callable[[Vector], Vector]
 """From (units,) importance within groups to (groups,) how much each matters, in deviations of its units' importance."""

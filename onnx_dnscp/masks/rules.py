@@ -22,9 +22,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.masks.budget import Mask
 from onnx_dnscp.masks.statistics import Vector, WeightStatistics
-from onnx_dnscp.units import Units
+from onnx_dnscp.model.units import Mask, Units
 
 RuleName = Literal["doc", "patent", "tf2"]
 

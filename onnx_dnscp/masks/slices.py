@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.masks.statistics import Vector
-from onnx_dnscp.units import FIXED, Units
+from onnx_dnscp.model.units import FIXED, Units
 
 Role = Literal["reads", "makes"]
 Weights = Mapping[str, NDArray[Any]]  # by stored tensor name

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.units import FIXED, Units
+from onnx_dnscp.model.units import FIXED, Units
 
 Vector = NDArray[np.float64]
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.masks.method import Method, StepState
 from onnx_dnscp.masks.registry import MethodSettings, method, ranked
 from onnx_dnscp.masks.slices import Weights, unit_sums, weight_axes
 from onnx_dnscp.masks.statistics import Vector
-from onnx_dnscp.units import Units
+from onnx_dnscp.model.units import Units
+from onnx_dnscp.training.method import Method, StepState
 
 MOMENTUM = 0.99  # of the running mean over steps: about the last hundred count
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_dnscp.fields import IdField, on_axis, varying_axes
-from onnx_dnscp.graph import CHANNEL_AXIS
+from onnx_dnscp.model.fields import IdField, on_axis, varying_axes
+from onnx_dnscp.model.graph import CHANNEL_AXIS
 from onnx_dnscp.ops.registry import Flow, Op, op_rule
 
 _RANK = 4  # (batch, channels, height, width)

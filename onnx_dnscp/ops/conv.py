@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnx_dnscp.fields import IdField, collapse, on_axis, varying_axes
-from onnx_dnscp.graph import CHANNEL_AXIS
+from onnx_dnscp.model.fields import IdField, collapse, on_axis, varying_axes
+from onnx_dnscp.model.graph import CHANNEL_AXIS
 from onnx_dnscp.ops.macs import Shape, macs_rule
 from onnx_dnscp.ops.registry import Flow, Op, Read, Refusal, Value, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, SetAttribute, resize_rule

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_dnscp.fields import IdField, on_axis
-from onnx_dnscp.graph import CHANNEL_AXIS
+from onnx_dnscp.model.fields import IdField, on_axis
+from onnx_dnscp.model.graph import CHANNEL_AXIS
 from onnx_dnscp.ops.conv import groups_go_whole, over_space, put_out
 from onnx_dnscp.ops.macs import Shape, macs_rule
 from onnx_dnscp.ops.registry import Flow, Op, Read, Refusal, Value, op_rule

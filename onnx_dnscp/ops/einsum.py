@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from onnx_dnscp.graph import Node
+from onnx_dnscp.model.graph import Node
 from onnx_dnscp.ops.macs import MacsRule, Shape, macs_rules_of_node
 from onnx_dnscp.ops.products import Factor, product
 from onnx_dnscp.ops.registry import Flow, Op, Refusal, op_rule

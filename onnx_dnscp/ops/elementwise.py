@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from onnx_dnscp.fields import IdField, align, collapse, varying_axes
+from onnx_dnscp.model.fields import IdField, align, collapse, varying_axes
 from onnx_dnscp.ops.registry import Flow, Op, Value, op_rule
 
 UNARY = (

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from onnx_dnscp.fields import IdField, align, on_axis
+from onnx_dnscp.model.fields import IdField, align, on_axis
 from onnx_dnscp.ops.registry import Flow, Op, Refusal, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, resize_rule
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from onnx_dnscp.fields import IdField, varying_axes
+from onnx_dnscp.model.fields import IdField, varying_axes
 from onnx_dnscp.ops.elementwise import join_broadcast
 from onnx_dnscp.ops.registry import Flow, Op, Refusal, Value, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, SetOperand, resize_rule

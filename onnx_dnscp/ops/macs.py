@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from onnx_dnscp.graph import Node
+from onnx_dnscp.model.graph import Node
 from onnx_dnscp.ops.table import RuleTable
 
 Shape = tuple[int, ...]

@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from math import prod
 from operator import mul
 
-from onnx_dnscp.fields import IdField, collapse, reshape_field, varying_axes
+from onnx_dnscp.model.fields import IdField, collapse, reshape_field, varying_axes
 from onnx_dnscp.ops.registry import Flow, Op, Refusal, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, resize_rule
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from onnx_dnscp.fields import IdField, align, collapse, on_axis
-from onnx_dnscp.graph import CHANNEL_AXIS
+from onnx_dnscp.model.fields import IdField, align, collapse, on_axis
+from onnx_dnscp.model.graph import CHANNEL_AXIS
 from onnx_dnscp.ops.elementwise import join_broadcast
 from onnx_dnscp.ops.registry import Flow, Op, Value, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, SetAttribute, resize_rule

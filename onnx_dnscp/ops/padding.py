@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.fields import IdField, varying_axes
+from onnx_dnscp.model.fields import IdField, varying_axes
 from onnx_dnscp.ops.registry import Flow, Op, Refusal, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, list_value, resize_rule
 

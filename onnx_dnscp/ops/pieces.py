@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_dnscp.fields import IdField, varying_axes
+from onnx_dnscp.model.fields import IdField, varying_axes
 from onnx_dnscp.ops.elementwise import join_broadcast
 from onnx_dnscp.ops.registry import Flow, Op, Refusal, Value, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, SetAttribute, SetOperand, resize_rule

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from onnx_dnscp.fields import varying_axes
-from onnx_dnscp.graph import CHANNEL_AXIS
+from onnx_dnscp.model.fields import varying_axes
+from onnx_dnscp.model.graph import CHANNEL_AXIS
 from onnx_dnscp.ops.conv import over_space
 from onnx_dnscp.ops.registry import Flow, Op, op_rule
 

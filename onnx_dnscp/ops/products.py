@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnx_dnscp.fields import IdField, collapse, on_axis, varying_axes
+from onnx_dnscp.model.fields import IdField, collapse, on_axis, varying_axes
 from onnx_dnscp.ops.elementwise import join_broadcast
 from onnx_dnscp.ops.registry import Flow, Op, Read, Value
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from onnx_dnscp.fields import IdField, collapse, varying_axes
+from onnx_dnscp.model.fields import IdField, collapse, varying_axes
 from onnx_dnscp.ops.conv import conv_macs, convolution, resize_group
 from onnx_dnscp.ops.elementwise import join_broadcast
 from onnx_dnscp.ops.linear import affine, gemm_macs, matmul_macs, stacked

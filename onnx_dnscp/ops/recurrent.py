@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_dnscp.fields import on_axis
-from onnx_dnscp.graph import Node
+from onnx_dnscp.model.fields import on_axis
+from onnx_dnscp.model.graph import Node
 from onnx_dnscp.ops.macs import MacsRule, Shape, macs_rules_of_node
 from onnx_dnscp.ops.registry import Flow, Op, Read, Refusal, op_rule
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from onnx_dnscp.fields import collapse
+from onnx_dnscp.model.fields import collapse
 from onnx_dnscp.ops.norm import normalise
 from onnx_dnscp.ops.registry import Flow, Op, Refusal, op_rule
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.fields import IdField, axis_rows, collapse, connected_components, on_axis, varying_axes
-from onnx_dnscp.graph import Node
+from onnx_dnscp.model.fields import IdField, axis_rows, collapse, connected_components, on_axis, varying_axes
+from onnx_dnscp.model.graph import Node
 from onnx_dnscp.ops.table import RuleTable
 
 

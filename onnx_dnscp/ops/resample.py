@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onnx_dnscp.fields import varying_axes
+from onnx_dnscp.model.fields import varying_axes
 from onnx_dnscp.ops.registry import Flow, Op, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, resize_rule
 

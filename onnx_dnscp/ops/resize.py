@@ -13,9 +13,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.graph import Node
+from onnx_dnscp.model.graph import Node
+from onnx_dnscp.model.units import Removal, Units
 from onnx_dnscp.ops.table import RuleTable
-from onnx_dnscp.units import Removal, Units
 
 
 @dataclass(frozen=True)

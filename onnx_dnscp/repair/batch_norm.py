@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.graph import CHANNEL_AXIS, Graph, Node
+from onnx_dnscp.model.graph import CHANNEL_AXIS, Graph, Node
 from onnx_dnscp.repair.observe import observe
 
 _PREFIX = "dnscp_statistics//"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.graph import Graph, Node, read_graph
+from onnx_dnscp.model.graph import Graph, Node, read_graph
 from onnx_dnscp.repair.compensation import Moments
 from onnx_dnscp.repair.observe import observe
 from onnx_dnscp.surgery.weights import copy_with_weights

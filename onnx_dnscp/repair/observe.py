@@ -10,9 +10,9 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.graph import captured_names
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.structure import bodies
+from onnx_dnscp.model.graph import captured_names
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.structure import bodies
 
 Seen = dict[str, NDArray[Any]]
 

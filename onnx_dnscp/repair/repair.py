@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.graph import read_graph
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.repair.batch_norm import estimate_statistics
 from onnx_dnscp.repair.compensation import Moments, stretch
 from onnx_dnscp.repair.least_squares import Normal
@@ -21,7 +22,6 @@ from onnx_dnscp.repair.observe import observe
 from onnx_dnscp.repair.sites import Matrix, Site, find_sites
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
-from onnx_dnscp.units import Units
 
 Weights = dict[str, NDArray[Any]]
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
-from onnx_dnscp.evaluation import batch_limit
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.measure.evaluation import batch_limit
+from onnx_dnscp.model.graph import Graph
 from onnx_dnscp.tracing.trace import random_inputs
 
 NUM_SAMPLES = 512

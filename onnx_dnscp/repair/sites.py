@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.graph import CHANNEL_AXIS, Graph, Node
+from onnx_dnscp.model.graph import CHANNEL_AXIS, Graph, Node
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.repair.windows import Windows
-from onnx_dnscp.units import Units
 
 Matrix = NDArray[np.floating]
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 
 import onnx
 
-from onnx_dnscp.damage import Damage
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.masks.budget import Mask
+from onnx_dnscp.measure.damage import Damage
+from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.repair.repair import Repairs, repair
 from onnx_dnscp.surgery.weights import copy_with_weights
-from onnx_dnscp.units import Units
 
 FITTED_SHARE = 0.25  # of the batches; the others judge
 QUICK = Repairs(max_features=1024, rows_per_feature=10, min_rows=10_000)

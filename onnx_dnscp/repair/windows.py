@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.graph import Node
+from onnx_dnscp.model.graph import Node
 
 
 @dataclass(frozen=True)

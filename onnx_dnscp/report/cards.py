@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from onnx_dnscp.commands.facts import ModelFacts
-from onnx_dnscp.commands.prune_report import PruneReport
 from onnx_dnscp.report.record import RunFiles
-from onnx_dnscp.wording import change, count
+from onnx_dnscp.runs.facts import ModelFacts
+from onnx_dnscp.runs.prune_report import PruneReport
+from onnx_dnscp.system.wording import change, count
 
 Tone = Literal["good", "bad", "plain"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnx_dnscp.commands.run_directory import RunRecord
 from onnx_dnscp.data.preprocess import Preprocess
-from onnx_dnscp.options import PruneOptions
+from onnx_dnscp.runs.options import PruneOptions
+from onnx_dnscp.runs.run_directory import RunRecord
 
 _SPELLED = {"learning_rate": "lr"}  # options that are called otherwise than their fields
 _UNBOUND = 1 - 1e-9  # a search without a ratio looks at all below 1

@@ -6,10 +6,10 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from onnx_dnscp.masks.method import MaskEvent
 from onnx_dnscp.report.groups import Row
 from onnx_dnscp.report.record import RunFiles
 from onnx_dnscp.training.loop import moving_steps
+from onnx_dnscp.training.method import MaskEvent
 
 MAX_COLUMNS = 110  # narrower cells could not be told apart on a phone
 BAR = 19.0  # height of the highest bar of all groups together

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx_dnscp.commands.prune_curve import CurvePoint
-from onnx_dnscp.environment import Environment
 from onnx_dnscp.report.cards import METRIC_NAMES, Card, make_cards
 from onnx_dnscp.report.command import command_line, short_names
 from onnx_dnscp.report.curves import Curves, make_curves
@@ -14,7 +12,9 @@ from onnx_dnscp.report.groups import Row, make_rows
 from onnx_dnscp.report.moves import MoveMap, make_moves
 from onnx_dnscp.report.network import Network, make_network
 from onnx_dnscp.report.record import RunFiles
-from onnx_dnscp.wording import count, duration
+from onnx_dnscp.runs.curve import CurvePoint
+from onnx_dnscp.runs.environment import Environment
+from onnx_dnscp.system.wording import count, duration
 
 
 @dataclass(frozen=True)

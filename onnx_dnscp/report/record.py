@@ -8,9 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from onnx_dnscp.commands.inspect import Inspection
-from onnx_dnscp.commands.prune_report import PruneReport
-from onnx_dnscp.commands.run_directory import (
+from onnx_dnscp.errors import UsageError
+from onnx_dnscp.runs.environment import Environment
+from onnx_dnscp.runs.inspection import Inspection
+from onnx_dnscp.runs.prune_report import PruneReport
+from onnx_dnscp.runs.run_directory import (
     ENVIRONMENT,
     INSPECTION,
     OPTIONS,
@@ -20,8 +22,6 @@ from onnx_dnscp.commands.run_directory import (
     RunRecord,
     read_log,
 )
-from onnx_dnscp.environment import Environment
-from onnx_dnscp.errors import UsageError
 
 Value = TypeVar("Value")
 

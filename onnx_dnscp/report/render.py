@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from onnx_dnscp.report.curves import Curves
 from onnx_dnscp.report.page import Page
-from onnx_dnscp.wording import printable
+from onnx_dnscp.system.wording import printable
 
 
 def render(page: Page) -> str:

@@ -10,14 +10,14 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from onnx_dnscp.graph import Graph, read_graph
+from onnx_dnscp.model.graph import Graph, read_graph
+from onnx_dnscp.model.structure import all_nodes, bodies
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.ops.resize import SetAttribute, SetOperand
-from onnx_dnscp.structure import all_nodes, bodies
 from onnx_dnscp.surgery.cuts import Cuts, cut_array
 from onnx_dnscp.surgery.operands import set_operands
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.tracing.sizes import follow_shapes
-from onnx_dnscp.units import Units
 
 Shapes = Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import RequestError
+from onnx_dnscp.model.units import Removal, Units
 from onnx_dnscp.ops.resize import Edit, required_edits
-from onnx_dnscp.units import Removal, Units
 
 Keep = NDArray[np.int64]
 

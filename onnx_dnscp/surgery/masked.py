@@ -14,9 +14,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_dnscp.structure import all_graphs
+from onnx_dnscp.model.structure import all_graphs
+from onnx_dnscp.model.units import Consumer, Units
 from onnx_dnscp.surgery.weights import set_tensor, stored_tensors
-from onnx_dnscp.units import Consumer, Units
 
 MASK_PREFIX = "dnscp_mask//"
 _MULTIPLIED = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})

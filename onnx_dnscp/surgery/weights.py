@@ -12,8 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnx_dnscp.bfloat import saturated
-from onnx_dnscp.structure import all_graphs, bodies, constant_tensor, copy_structure
+from onnx_dnscp.model.bfloat import saturated
+from onnx_dnscp.model.structure import all_graphs, bodies, constant_tensor, copy_structure
 
 _DESCRIPTION = frozenset({"name", "data_type", "doc_string", "metadata_props"})  # what a tensor says besides its values
 

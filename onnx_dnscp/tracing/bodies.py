@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.graph import Body, Graph, Node, captured_names
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.structure import bodies
-from onnx_dnscp.tracing.probe import INTEGERS, Trace, ask, inferred_types, integers_in
+from onnx_dnscp.model.graph import Body, Graph, Node, captured_names
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.structure import bodies
+from onnx_dnscp.model.trace import Trace
+from onnx_dnscp.tracing.probe import INTEGERS, ask, inferred_types, integers_in
 
 
 def trace_bodies(graph: Graph, seen: Trace, types: Mapping[str, onnx.TypeProto]) -> Trace:

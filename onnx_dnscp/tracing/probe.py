@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,25 +14,6 @@ INTEGERS = frozenset({"tensor(int64)", "tensor(int32)", "tensor(bool)"})
 FLOATS = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 )
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Sizes and integers of a model at one input size, inferred or seen in a run.
-
-    Attributes:
-        shapes: Tensor name to its shape, for stored tensors, graph inputs and all node outputs.
-        integers: Tensor name to its value, for integer and bool tensors.
-        batch: Size of the first axis of the inputs in this run.
-    """
-
-    shapes: Mapping[str, tuple[int, ...]]
-    integers: Mapping[str, NDArray[Any]]
-    batch: int
-
-    def shapes_of(self, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
-        """Shapes of some tensors."""
-        return {name: self.shapes[name] for name in names}
 
 
 def integers_in(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -11,9 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnx_dnscp.graph import Graph, Node
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.tracing.probe import Trace
+from onnx_dnscp.model.graph import Graph, Node
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.trace import Trace
 
 _MAX_CONSTANT = 1 << 16  # elements; larger tensors are data, not shape arithmetic
 

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.graph import Graph, dimensions
-from onnx_dnscp.runtime import EndlessError, Session
-from onnx_dnscp.structure import split_weights
+from onnx_dnscp.model.graph import Graph, dimensions
+from onnx_dnscp.model.runtime import EndlessError, Session
+from onnx_dnscp.model.structure import split_weights
+from onnx_dnscp.model.trace import Trace
 from onnx_dnscp.tracing.bodies import trace_bodies
 from onnx_dnscp.tracing.inferred import infer_trace
-from onnx_dnscp.tracing.probe import FLOATS, INTEGERS, Trace, ask, inferred_types, integers_in
+from onnx_dnscp.tracing.probe import FLOATS, INTEGERS, ask, inferred_types, integers_in
 
 TRACE_BATCHES = (2, 1)  # 2 tells a batch axis from a size-1 axis; some "dynamic" graphs only run with 1
 MAX_INPUT = 1 << 27  # elements, which are drawn as float64: 1 GB

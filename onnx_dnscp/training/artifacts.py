@@ -20,10 +20,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_dnscp.atomic import current_umask
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.masks.budget import Mask
-from onnx_dnscp.runtime import MAX_IR_VERSION, first_line
+from onnx_dnscp.model.runtime import MAX_IR_VERSION, first_line
+from onnx_dnscp.model.units import Mask
+from onnx_dnscp.system.atomic import current_umask
 from onnx_dnscp.training.gradient_graph import build_gradient_graph
 from onnx_dnscp.training.optimizers import OptimizerName
 from onnx_dnscp.training.passes.names import name_nodes

@@ -18,10 +18,10 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.atomic import atomic_file
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.masks.budget import Mask
-from onnx_dnscp.runtime import first_line
+from onnx_dnscp.model.runtime import first_line
+from onnx_dnscp.model.units import Mask
+from onnx_dnscp.system.atomic import atomic_file
 
 PhaseName = Literal["train", "fine-tune"]
 Array = NDArray[Any]

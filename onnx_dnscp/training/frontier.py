@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import onnx
 
-from onnx_dnscp.graph import Graph, captured_names
-from onnx_dnscp.structure import bodies
-from onnx_dnscp.taps import behind_squashing
+from onnx_dnscp.model.graph import Graph, captured_names
+from onnx_dnscp.model.structure import bodies
+from onnx_dnscp.model.taps import behind_squashing
 from onnx_dnscp.training.differentiable import passage
 
 

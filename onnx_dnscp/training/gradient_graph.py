@@ -21,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.runtime import first_line
+from onnx_dnscp.model.runtime import first_line
 from onnx_dnscp.training import gradient_worker
 from onnx_dnscp.training.gradient_worker import read_frame, write_frame
 from onnx_dnscp.training.passes.names import name_nodes

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.masks.budget import Budget, Mask
-from onnx_dnscp.masks.method import MaskHistory, Method, StepState
+from onnx_dnscp.masks.budget import Budget
+from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.training.checkpoint import PhaseName, PhaseState, copy_arrays
 from onnx_dnscp.training.divergence import check_sound
 from onnx_dnscp.training.engines.base import Engine
 from onnx_dnscp.training.losses.base import Loss
+from onnx_dnscp.training.method import MaskHistory, Method, StepState
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, Optimizer, add_gradients, clip_gradients
 from onnx_dnscp.training.passes.float32 import as_float32
 from onnx_dnscp.training.schedule import Schedule
 from onnx_dnscp.training.view import MASK_INPUT
-from onnx_dnscp.units import Units
 
 Gradients = dict[str, NDArray[Any]]
 

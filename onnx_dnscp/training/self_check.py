@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.model.runtime import Session
 from onnx_dnscp.training.differentiable import jumps
 from onnx_dnscp.training.directions import Arrays, Direction, along_gradients, evened, norm, size
 from onnx_dnscp.training.engines.base import Engine

@@ -9,12 +9,12 @@ import onnx
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
-from onnx_dnscp.environment import usable_cores
 from onnx_dnscp.errors import DataError, RequestError
-from onnx_dnscp.evaluation import batch_limit
-from onnx_dnscp.graph import Graph
-from onnx_dnscp.masks.method import Method
-from onnx_dnscp.options import LossName, PruneOptions
+from onnx_dnscp.measure.evaluation import batch_limit
+from onnx_dnscp.model.graph import Graph
+from onnx_dnscp.model.units import Removal, Units
+from onnx_dnscp.runs.options import PruneOptions
+from onnx_dnscp.system.memory import usable_cores
 from onnx_dnscp.training.checkpoint import PhaseName
 from onnx_dnscp.training.engines.base import EngineFactory
 from onnx_dnscp.training.engines.ort import OrtEngine
@@ -26,13 +26,14 @@ from onnx_dnscp.training.losses.distillation import Distillation
 from onnx_dnscp.training.losses.regression import Regression
 from onnx_dnscp.training.losses.teacher import CachedTeacher, LiveTeacher, Teacher
 from onnx_dnscp.training.losses.weighted import WeightedSum
+from onnx_dnscp.training.method import Method
 from onnx_dnscp.training.optimizers import make_optimizer
+from onnx_dnscp.training.options import LossName
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode
 from onnx_dnscp.training.passes.float32 import as_float32
 from onnx_dnscp.training.schedule import make_schedule
 from onnx_dnscp.training.self_check import check_gradients
 from onnx_dnscp.training.view import TrainingView, build_view
-from onnx_dnscp.units import Removal, Units
 
 MIN_NORM_BATCH = 8  # below this, statistics of one batch are too noisy to normalise by
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.graph import Graph, read_graph
+from onnx_dnscp.model.graph import Graph, read_graph
+from onnx_dnscp.model.units import Consumer, Units
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.frontier import cut_behind, find_frontier, listed
 from onnx_dnscp.training.passes.auto_pad import make_pads_explicit
@@ -31,7 +32,6 @@ from onnx_dnscp.training.passes.names import name_nodes
 from onnx_dnscp.training.passes.opset import to_trainable_opset
 from onnx_dnscp.training.passes.repeated_operands import separate_repeated_operands
 from onnx_dnscp.training.passes.static_shapes import fix_input_shapes
-from onnx_dnscp.units import Consumer, Units
 
 MASK_INPUT = "dnscp//mask"
 LOSS = "dnscp//loss"

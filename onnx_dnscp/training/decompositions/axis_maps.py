@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_dnscp.runtime import MAX_IR_VERSION, Session
+from onnx_dnscp.model.runtime import MAX_IR_VERSION, Session
 from onnx_dnscp.training.decompositions.registry import Site
 
 _PER_AXIS = ("kernel_shape", "strides", "dilations", "output_padding", "output_shape")

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.runtime import can_train, first_line, installed_packages
+from onnx_dnscp.model.runtime import can_train, first_line, installed_packages
 from onnx_dnscp.training.gradient_graph import build_gradient_graph
 from onnx_dnscp.training.view import LOSS, TrainingView
 

@@ -11,9 +11,9 @@ from onnx import TensorProto
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import RequestError
+from onnx_dnscp.model.units import Removal
 from onnx_dnscp.training.losses.teacher import Teacher
 from onnx_dnscp.training.view import LOSS, TrainingView
-from onnx_dnscp.units import Removal
 
 
 class Distillation:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.memory import free_memory
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.system.memory import free_memory
 from onnx_dnscp.training.passes.float32 import as_float32
 
 logger = logging.getLogger("onnx_dnscp")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import helper, numpy_helper
 
-from onnx_dnscp.structure import all_graphs, bodies
+from onnx_dnscp.model.structure import all_graphs, bodies
 
 
 def inline_decided_branches(model: onnx.ModelProto) -> bool:

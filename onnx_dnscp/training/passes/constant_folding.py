@@ -10,9 +10,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnx_dnscp.graph import Graph, captured_names, read_graph
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.structure import bodies
+from onnx_dnscp.model.graph import Graph, captured_names, read_graph
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.structure import bodies
 from onnx_dnscp.tracing.sizes import size_output
 
 _SIZES = ("Shape", "Size")

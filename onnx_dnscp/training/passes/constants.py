@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx
 from onnx import numpy_helper
 
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.runtime import FIRST_IR_WITHOUT_INPUTS
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.runtime import FIRST_IR_WITHOUT_INPUTS
 
 
 def lift_constants(model: onnx.ModelProto) -> None:

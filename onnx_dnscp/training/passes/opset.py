@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from onnx_dnscp.runtime import MAX_OPSET, convert_opset, default_opset
+from onnx_dnscp.model.runtime import MAX_OPSET, convert_opset, default_opset
 
 MIN_TRAINABLE_OPSET = 14  # from here BatchNormalization has training_mode
 TARGET_OPSET = 17  # where older files go: the converters to it lose nothing

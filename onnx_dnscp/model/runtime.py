@@ -19,9 +19,9 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from onnx_dnscp.bfloat import uses_bfloat16, widen_bfloat16, widened
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.structure import BIG, all_nodes, join_weights, split_weights
+from onnx_dnscp.model.bfloat import uses_bfloat16, widen_bfloat16, widened
+from onnx_dnscp.model.structure import BIG, all_nodes, join_weights, split_weights
 
 MAX_OPSET = 21  # newest default-domain opset that onnxruntime 1.19 runs and trains
 FIRST_IR_WITHOUT_INPUTS = 4  # before, every initializer had to be listed as a graph input

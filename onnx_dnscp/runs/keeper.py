@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
-from onnx_dnscp.commands.run_directory import RunDirectory, RunLog
 from onnx_dnscp.errors import StorageError
-from onnx_dnscp.interruption import stop_requests
+from onnx_dnscp.runs.run_directory import RunDirectory, RunLog
+from onnx_dnscp.system.interruption import stop_requests
 from onnx_dnscp.training.checkpoint import PhaseName, PhaseState
 from onnx_dnscp.training.loop import Listener, Observer, Progress
 

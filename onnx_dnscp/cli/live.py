@@ -17,8 +17,8 @@ from rich.progress import Progress as Bars
 from rich.spinner import Spinner
 from rich.table import Table
 
+from onnx_dnscp.system.wording import duration, printable
 from onnx_dnscp.training.loop import GroupWidth, Progress
-from onnx_dnscp.wording import duration, printable
 
 _PER_SECOND = 4  # pictures; more would take time from the training
 _COLUMNS = 32  # of a group's line; each stands for equally many steps

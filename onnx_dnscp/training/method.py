@@ -13,9 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.masks.budget import Mask
+from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.training.view import TrainingView
-from onnx_dnscp.units import Units
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.masks.budget import Mask
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.taps import output_taps
+from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.surgery.masked import mask_model
-from onnx_dnscp.taps import output_taps
-from onnx_dnscp.units import Units
 
 
 class Damage:

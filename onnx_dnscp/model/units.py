@@ -9,13 +9,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.fields import on_axis, varying_axes
-from onnx_dnscp.graph import Graph
-from onnx_dnscp.tracing.probe import Trace
+from onnx_dnscp.model.fields import on_axis, varying_axes
+from onnx_dnscp.model.graph import Graph
+from onnx_dnscp.model.trace import Trace
 
 FIXED = -1  # stands where a position belongs to no prunable unit
 
 UnitField = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+"""(units,) True for the units that stay."""
 
 
 @dataclass(frozen=True)

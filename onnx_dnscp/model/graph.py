@@ -14,8 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnx_dnscp.runtime import default_opset
-from onnx_dnscp.structure import all_nodes, bodies, constant_tensor, tensor_dtype
+from onnx_dnscp.model.runtime import default_opset
+from onnx_dnscp.model.structure import all_nodes, bodies, constant_tensor, tensor_dtype
 
 ONE_TO_ONE = frozenset(
     {"Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}

@@ -5,7 +5,7 @@ A saturated output hides errors and kills gradients, so losses and comparisons u
 
 from __future__ import annotations
 
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.model.graph import Graph
 
 SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"})
 

@@ -14,16 +14,16 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from onnx_dnscp.atomic import check_writable, write_bytes
-from onnx_dnscp.commands.inspect import Inspection
 from onnx_dnscp.data.preprocess import Preprocess
-from onnx_dnscp.environment import describe_environment
 from onnx_dnscp.errors import StorageError, UsageError
-from onnx_dnscp.lock import locked
-from onnx_dnscp.masks.method import MaskEvent, MaskHistory
-from onnx_dnscp.options import PruneOptions
+from onnx_dnscp.runs.environment import describe_environment
+from onnx_dnscp.runs.inspection import Inspection
+from onnx_dnscp.runs.options import PruneOptions
+from onnx_dnscp.system.atomic import check_writable, write_bytes
+from onnx_dnscp.system.lock import locked
 from onnx_dnscp.training.checkpoint import PhaseName, PhaseState, load_state, save_state
 from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.method import MaskEvent, MaskHistory
 
 OPTIONS, PLAN, REPORT = "options.json", "plan.json", "report.json"
 INSPECTION, ENVIRONMENT = "inspection.json", "environment.json"

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import ModelError, VerificationError
-from onnx_dnscp.graph import read_graph
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.taps import output_taps
+from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.taps import output_taps
 
 # Removing channels changes the order in which kernels sum. That moves results by a few times what the runtime's own
 # graph optimisations move them, which is measured; the floor is a few hundred float32 roundings of the largest value.

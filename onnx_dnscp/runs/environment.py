@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from datetime import datetime, timezone
 from importlib import metadata
@@ -10,7 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from onnx_dnscp.runtime import installed_packages
+from onnx_dnscp.model.runtime import installed_packages
+from onnx_dnscp.system.memory import usable_cores
 
 _PACKAGES = ("onnx-dnscp", "onnx", "numpy")  # what the result depends on, besides ONNX Runtime
 
@@ -43,11 +43,6 @@ def describe_environment() -> Environment:
         cores=usable_cores(),
         packages={name: metadata.version(name) for name in (*_PACKAGES, *installed_packages())},
     )
-
-
-def usable_cores() -> int:
-    """As many as this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

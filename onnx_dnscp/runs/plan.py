@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.units import Units
+from onnx_dnscp.model.units import Units
 
 PLAN_FORMAT: Literal["onnx-dnscp-plan/1"] = "onnx-dnscp-plan/1"
 _STRICT = ConfigDict(extra="forbid")

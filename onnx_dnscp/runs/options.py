@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from onnx_dnscp.costs import Metric
 from onnx_dnscp.data.augment import AugmentationName
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.masks.ranked import Schedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
+from onnx_dnscp.measure.costs import Metric
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, OptimizerName
+from onnx_dnscp.training.options import BatchNormChoice, LossName
 
-LossName = Literal["auto", "cross-entropy", "bce", "distill", "mse", "l1"]
-BatchNormChoice = Literal["auto", "train", "frozen"]
 MAX_THREADS = 1024  # ONNX Runtime starts as many as it is told to
 DEFAULT_SENSITIVITY = 0.3  # with training; all decided in docs/experiments.md
 SENSITIVITIES = (0.0, 0.15, 0.3, 0.5, 0.8, 1.2, 1.8)  # that are tried without training

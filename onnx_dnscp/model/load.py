@@ -11,11 +11,11 @@ import onnx
 import onnx.inliner
 from google.protobuf.message import DecodeError
 
-from onnx_dnscp.checks import all_tensors, check_functions, check_model
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.external import load_external_data
-from onnx_dnscp.structure import all_graphs
-from onnx_dnscp.supervisor import working_on
+from onnx_dnscp.model.checks import all_tensors, check_functions, check_model
+from onnx_dnscp.model.external import load_external_data
+from onnx_dnscp.model.structure import all_graphs
+from onnx_dnscp.system.supervisor import working_on
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.runtime import Session
+from onnx_dnscp.model.runtime import Session
 
 ROUNDS = 15
 TOGETHER = 1 << 28  # stored elements of all models up to which they are in memory together

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onnx_dnscp.ops  # noqa: F401  (importing registers the operators)
-from onnx_dnscp.fields import varying_axes
-from onnx_dnscp.graph import Graph
+from onnx_dnscp.model.fields import varying_axes
+from onnx_dnscp.model.graph import Graph
+from onnx_dnscp.model.trace import Trace
+from onnx_dnscp.model.units import FIXED, Units
 from onnx_dnscp.ops.macs import MacsRule, data_and_weight, macs_rules_for
-from onnx_dnscp.tracing.probe import Trace
-from onnx_dnscp.units import FIXED, Units
 
 Metric = Literal["channels", "params", "macs"]
 METRICS: tuple[Metric, ...] = ("channels", "params", "macs")

@@ -11,16 +11,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from onnx_dnscp.cli.live import Display
 from onnx_dnscp.commands.apply import ApplyReport
 from onnx_dnscp.commands.compare import Comparison
-from onnx_dnscp.commands.facts import ModelFacts
-from onnx_dnscp.commands.inspect import Inspection
-from onnx_dnscp.commands.prune_report import PruneReport
 from onnx_dnscp.commands.report import ReportFile
-from onnx_dnscp.evaluation import Evaluation
-from onnx_dnscp.live import Display
+from onnx_dnscp.measure.evaluation import Evaluation
+from onnx_dnscp.runs.facts import ModelFacts
+from onnx_dnscp.runs.inspection import Inspection
+from onnx_dnscp.runs.prune_report import PruneReport
+from onnx_dnscp.system.wording import change, count, duration, printable
 from onnx_dnscp.training.loop import Listener, Progress
-from onnx_dnscp.wording import change, count, duration, printable
 
 SECONDS_BETWEEN_LINES = 5.0  # of plain progress, where there is no terminal
 _SHOWN_NAMES = 3  # consumers of a group in a table; the rest is counted

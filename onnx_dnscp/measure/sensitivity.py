@@ -8,10 +8,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnx_dnscp.damage import Damage
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.masks.budget import Mask
-from onnx_dnscp.units import Units
+from onnx_dnscp.measure.damage import Damage
+from onnx_dnscp.model.units import Mask, Units
 
 Vector = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import onnx
 from onnx import AttributeProto, TensorProto, defs, helper, numpy_helper
 
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.structure import all_graphs, all_nodes, bodies
+from onnx_dnscp.model.structure import all_graphs, all_nodes, bodies
 
 # The runtime looks at what is inside n sub-graphs 2 ** n times: at 14 levels it takes half a second for one node.
 MAX_NESTING = 10

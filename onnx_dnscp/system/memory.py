@@ -1,4 +1,4 @@
-"""How much memory the machine has left."""
+"""How much memory and how many cores there are for this process."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def free_memory() -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf, macOS not this value
         return None
+
+
+def usable_cores() -> int:
+    """As many as this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,10 +13,10 @@ from pydantic import BaseModel
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.graph import Graph, dimensions, read_graph
-from onnx_dnscp.runtime import Session
-from onnx_dnscp.taps import output_taps
-from onnx_dnscp.verify import mean_error, relative_error
+from onnx_dnscp.measure.verify import mean_error, relative_error
+from onnx_dnscp.model.graph import Graph, dimensions, read_graph
+from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.taps import output_taps
 
 EVALUATION_BATCH = 128
 

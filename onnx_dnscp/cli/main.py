@@ -12,25 +12,25 @@ from typing import Any, TypeVar
 import click
 from pydantic import BaseModel, ValidationError
 
-from onnx_dnscp import console
+from onnx_dnscp.cli import console
+from onnx_dnscp.cli.config import config_text, read_config
 from onnx_dnscp.commands.apply import apply
 from onnx_dnscp.commands.compare import compare
 from onnx_dnscp.commands.evaluate import evaluate
 from onnx_dnscp.commands.inspect import inspect
 from onnx_dnscp.commands.prune import prune, resume
 from onnx_dnscp.commands.report import report
-from onnx_dnscp.commands.run_directory import preprocess_of
-from onnx_dnscp.config import config_text, read_config
-from onnx_dnscp.costs import METRICS
 from onnx_dnscp.data.augment import AUGMENTATIONS
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import Interrupted, PruneError, RequestError, UsageError
-from onnx_dnscp.interruption import interrupt_on_sigterm
 from onnx_dnscp.masks.methods import METHODS
-from onnx_dnscp.options import DEFAULT_LEARNING_RATES, MAX_THREADS, PruneOptions
-from onnx_dnscp.runtime import first_line, installed_packages
+from onnx_dnscp.measure.costs import METRICS
+from onnx_dnscp.model.runtime import first_line, installed_packages
+from onnx_dnscp.runs.options import DEFAULT_LEARNING_RATES, MAX_THREADS, PruneOptions
+from onnx_dnscp.runs.run_directory import preprocess_of
+from onnx_dnscp.system.interruption import interrupt_on_sigterm
+from onnx_dnscp.system.wording import printable
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM
-from onnx_dnscp.wording import printable
 
 EXIT_BUG = 1
 

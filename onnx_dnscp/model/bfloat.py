@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_dnscp.structure import bodies
+from onnx_dnscp.model.structure import bodies
 
 _TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype", "stash_type"})  # attributes that name an element type
 _BFLOAT16 = frozenset({TensorProto.BFLOAT16})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from onnx_dnscp.costs import model_costs
-from onnx_dnscp.graph import Graph
-from onnx_dnscp.tracing.probe import Trace
+from onnx_dnscp.measure.costs import model_costs
+from onnx_dnscp.model.graph import Graph
+from onnx_dnscp.model.trace import Trace
 
 
 class ModelFacts(BaseModel):

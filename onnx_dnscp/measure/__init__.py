@@ -1,0 +1,1 @@
+"""What is measured about a model: costs, quality, damage, time, and whether a result is right."""

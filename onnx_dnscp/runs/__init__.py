@@ -1,0 +1,1 @@
+"""What a run was asked for, what it leaves behind, and what it reports."""
