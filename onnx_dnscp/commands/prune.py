@@ -18,7 +18,7 @@ from onnx_dnscp.errors import UsageError
 from onnx_dnscp.runs.options import PruneOptions
 from onnx_dnscp.runs.prune_report import PruneReport
 from onnx_dnscp.runs.run_directory import RunDirectory, RunRecord
-from onnx_dnscp.training.loop import Listener, Progress
+from onnx_dnscp.training.progress import Listener, Progress
 
 
 def _silent(progress: Progress) -> None:

@@ -15,7 +15,6 @@ from onnx_dnscp.errors import RequestError
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.registry import no_offsets
 from onnx_dnscp.masks.rules import raised
-from onnx_dnscp.masks.statistics import Vector
 from onnx_dnscp.measure.sensitivity import group_sensitivity
 from onnx_dnscp.model.units import Mask
 from onnx_dnscp.repair.norms import without_norms
@@ -30,6 +29,7 @@ from onnx_dnscp.training.artifacts import write_artifacts
 from onnx_dnscp.training.checkpoint import PhaseState
 from onnx_dnscp.training.loop import train_with_masks
 from onnx_dnscp.training.method import Method
+from onnx_dnscp.training.weights import Vector
 
 logger = logging.getLogger("onnx_dnscp")
 

@@ -36,7 +36,7 @@ from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.system.atomic import write_bytes
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.training.loop import Listener
+from onnx_dnscp.training.progress import Listener
 
 logger = logging.getLogger("onnx_dnscp")
 

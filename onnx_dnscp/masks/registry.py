@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.ranked import Criterion, Ranked, Schedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
-from onnx_dnscp.masks.statistics import Vector
 from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.training.method import Method
+from onnx_dnscp.training.weights import Vector, Weights
 
 Measure = Callable[[Vector], Vector]
 """From (units,) importance within groups to (groups,) how much each matters, in deviations of its units' importance."""
@@ -88,7 +86,7 @@ def ranked(settings: MethodSettings, criterion: Criterion) -> Ranked:
     return Ranked(settings.units.num_units, settings.budget, criterion, settings.schedule or "one-shot")
 
 
-def choose_once(chosen: Method, weights: Mapping[str, NDArray[Any]], num_units: int) -> Mask:
+def choose_once(chosen: Method, weights: Weights, num_units: int) -> Mask:
     """The mask that meets the target without any training.
 
     Raises:
