@@ -32,7 +32,7 @@ from onnx_dnscp.measure import latency
 from onnx_dnscp.measure.verify import mean_error, relative_error
 from onnx_dnscp.model.load import load_model
 from onnx_dnscp.model.runtime import Session
-from onnx_dnscp.runs.plan import make_plan, read_plan, removed_units
+from onnx_dnscp.runs.plan import make_plan, plan_mask, read_plan
 
 ROOM = 2 << 30  # bytes that a case may take beyond what the process had before it
 TOLERANCE = 1e-3  # of an output's largest value, between the pruned model and the original with zeros in its weights
@@ -123,12 +123,12 @@ class Judge:
             units = discover(load_model(path))
             if units.num_units:
                 break
-        removed = rng.random(units.num_units) < 0.3
-        good = make_plan(units, removed, load_model(path).sha256)
+        mask = rng.random(units.num_units) >= 0.3
+        good = make_plan(units, mask, load_model(path).sha256)
         content, verdict.how = damaged_plan(good.model_dump_json(), rng)
         plan.write_bytes(content)
         self._call(verdict, "apply", path, plan, "-o", out)
-        whole = make_plan(units, removed_units(read_plan(plan), units, good.model_sha256), good.model_sha256)
+        whole = make_plan(units, plan_mask(read_plan(plan), units, good.model_sha256), good.model_sha256)
         plan.write_text(whole.model_dump_json())
         self._check(path, out, plan, verdict)
 

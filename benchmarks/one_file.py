@@ -142,9 +142,9 @@ def stage_seconds(path: Path, ratio: float) -> float:
     loaded = load_model(path)
     started = time.perf_counter()
     units = discover(loaded)
-    removed = ~one_shot(units, Budget(units, "channels", ratio), units.graph.stored)
-    make_plan(units, removed, loaded.sha256)
-    apply_cuts(loaded.proto, units, plan_cuts(units, removed))
+    mask = one_shot(units, Budget(units, "channels", ratio), units.graph.stored)
+    make_plan(units, mask, loaded.sha256)
+    apply_cuts(loaded.proto, units, plan_cuts(units, mask))
     return time.perf_counter() - started
 
 

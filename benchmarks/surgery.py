@@ -48,10 +48,10 @@ def prune_in_memory(loaded: LoadedModel) -> tuple[float, ...]:
     ticks = [time.perf_counter()]
     units = discover(loaded)
     ticks.append(time.perf_counter())
-    removed = ~one_shot(units, Budget(units, "channels", RATIO), units.graph.stored)
+    mask = one_shot(units, Budget(units, "channels", RATIO), units.graph.stored)
     ticks.append(time.perf_counter())
-    make_plan(units, removed, loaded.sha256)
-    cuts = plan_cuts(units, removed)
+    make_plan(units, mask, loaded.sha256)
+    cuts = plan_cuts(units, mask)
     ticks.append(time.perf_counter())
     apply_cuts(loaded.proto, units, cuts)
     ticks.append(time.perf_counter())

@@ -271,7 +271,7 @@ def _half(model: onnx.ModelProto, align: int) -> tuple[onnx.ModelProto, float]:
     units = discover_units(graph, trace(graph))
     budget = Budget(units, "macs", RATIO, align=align)
     mask = one_shot(units, budget, graph.stored)
-    return apply_cuts(model, units, plan_cuts(units, ~mask)), 1 - budget.ratio(mask)
+    return apply_cuts(model, units, plan_cuts(units, mask)), 1 - budget.ratio(mask)
 
 
 @main.command("memory")

@@ -134,7 +134,7 @@ def test_training_goes_on_and_a_masked_channel_stays_out_of_sight(api: Any, tmp_
     assert np.abs(asleep - np.moveaxis(start[consumer.weight], consumer.axis, 0)[2]).max() > 1e-5
 
     trained = copy_with_weights(model, {n: v for n, v in values.items() if n != MASK_INPUT})
-    expected = Session(mask_model(trained, units, ~mask)).run(batch().inputs)
+    expected = Session(mask_model(trained, units, mask)).run(batch().inputs)
     value, outputs = loaded.evaluate(*given)
     np.testing.assert_allclose(outputs, expected["y"], rtol=1e-4, atol=1e-5)
 
@@ -170,11 +170,11 @@ def test_prune_leaves_them_in_the_run_directory(
     model = onnx.load(separable_path)
     graph = read_graph(model)
     units = discover_units(graph, trace(graph))
-    removed = np.zeros(units.num_units, dtype=bool)
+    mask = np.ones(units.num_units, dtype=bool)
     for group in json.loads((tmp_path / "run" / "plan.json").read_text())["groups"]:
-        removed[units.groups[group["id"]].first + np.array(group["removed"], dtype=int)] = True
+        mask[units.groups[group["id"]].first + np.array(group["removed"], dtype=int)] = False
     values = {name: value for name, value in loaded.values().items() if name != MASK_INPUT}
-    expected = Session(mask_model(copy_with_weights(model, values), units, removed)).run({"image": images[:16]})
+    expected = Session(mask_model(copy_with_weights(model, values), units, mask)).run({"image": images[:16]})
     loss, logits = loaded.evaluate(images[:16], labels[:16].astype(np.int64))
     odds = np.exp(logits.astype(np.float64))  # the view ends before the Softmax
     np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), expected["probabilities"], rtol=1e-4, atol=1e-6)

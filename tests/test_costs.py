@@ -88,14 +88,14 @@ def test_costs_are_those_counted_by_hand(name: str) -> None:
 def test_costs_of_a_removal_are_those_counted_by_hand() -> None:
     """Two of five channels: 3 x 27 + 3 + 2 x 3 params are left, and both convolutions shrink."""
     counted, _, _ = COUNTED["conv"]
-    removed = np.array([True, False, False, True, False])
+    mask = np.array([False, True, True, False, True])
     costs = CostModel(units_of(counted))
-    left = costs.costs(removed)
+    left = costs.costs(mask)
     assert (left.params, left.macs) == (81 + 3 + 6, 36 * 81 + 36 * 6)
-    assert costs.removed_ratio(removed, "channels") == pytest.approx(2 / 5)
-    assert costs.removed_ratio(removed, "params") == pytest.approx(1 - 90 / 150)
-    assert costs.removed_ratio(removed, "macs") == pytest.approx(1 - 87 / 145)
-    assert costs.removed_ratio(np.zeros(5, dtype=bool), "macs") == 0
+    assert costs.removed_ratio(mask, "channels") == pytest.approx(2 / 5)
+    assert costs.removed_ratio(mask, "params") == pytest.approx(1 - 90 / 150)
+    assert costs.removed_ratio(mask, "macs") == pytest.approx(1 - 87 / 145)
+    assert costs.removed_ratio(np.ones(5, dtype=bool), "macs") == 0
 
 
 def test_integers_are_no_parameters() -> None:
@@ -111,17 +111,17 @@ def test_costs_of_a_removal_equal_those_of_the_pruned_model(case: Case) -> None:
     costs = CostModel(units)
     rng = np.random.default_rng(1)
     for share in (0.3, 0.7, 1.0):
-        removed = rng.random(units.num_units) < share
-        removed[[group.first for group in units.groups]] = False
-        pruned = apply_cuts(case.model, units, plan_cuts(units, removed))
+        mask = rng.random(units.num_units) >= share
+        mask[[group.first for group in units.groups]] = True
+        pruned = apply_cuts(case.model, units, plan_cuts(units, mask))
         graph = read_graph(pruned)
-        predicted = costs.costs(removed)
+        predicted = costs.costs(mask)
         assert predicted == model_costs(graph, trace(graph, like=units.trace))
         assert predicted.params == count_params(pruned)
         whole = costs.costs()
-        assert costs.removed_ratio(removed, "params") == pytest.approx(1 - predicted.params / whole.params)
-        assert costs.removed_ratio(removed, "macs") == pytest.approx(1 - predicted.macs / whole.macs)
-        assert costs.removed_ratio(removed, "channels") == pytest.approx(removed.sum() / units.num_units)
+        assert costs.removed_ratio(mask, "params") == pytest.approx(1 - predicted.params / whole.params)
+        assert costs.removed_ratio(mask, "macs") == pytest.approx(1 - predicted.macs / whole.macs)
+        assert costs.removed_ratio(mask, "channels") == pytest.approx((~mask).sum() / units.num_units)
 
 
 def count_params(model: onnx.ModelProto) -> int:
@@ -169,10 +169,10 @@ def plain_macs(model: onnx.ModelProto) -> int:
 def test_attention_between_all_pixels_is_traced_small_and_compared_at_one_size() -> None:
     """At the usual size it takes gigabytes; a pruned network that would not is still counted at the original's size."""
     units = units_of(next(case for case in CASES if case.name == "attention-fused-Split"))
-    removed = np.zeros(units.num_units, np.bool_)
+    mask = np.ones(units.num_units, np.bool_)
     for group in units.groups:
-        removed[group.slice][:2] = True
-    pruned = read_graph(apply_cuts(units.graph.proto, units, plan_cuts(units, removed)))
+        mask[group.slice][:2] = False
+    pruned = read_graph(apply_cuts(units.graph.proto, units, plan_cuts(units, mask)))
     seen = trace(pruned, like=units.trace)
     assert seen.shapes["x"] == units.trace.shapes["x"] == (2, 3, 32, 32)
     assert trace(pruned).shapes["x"] == (2, 3, 64, 64), "alone it is small enough"

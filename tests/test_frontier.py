@@ -189,8 +189,8 @@ def test_a_pruned_student_is_compared_on_the_channels_it_kept() -> None:
     model = filled(HEAD + CASES["regions of interest"][0])
     graph = read_graph(model)
     units = discover_units(graph, trace(graph))
-    removed = np.zeros(units.num_units, dtype=bool)
-    removed[1] = True
+    mask = np.ones(units.num_units, dtype=bool)
+    mask[1] = False
     pruned = onnx.ModelProto()
     pruned.CopyFrom(model)
     for tensor in pruned.graph.initializer:
@@ -199,7 +199,7 @@ def test_a_pruned_student_is_compared_on_the_channels_it_kept() -> None:
         tensor.CopyFrom(onnx.numpy_helper.from_array(kept, tensor.name))
     batch = Batch({"x": np.random.default_rng(1).standard_normal((4, 2, 6, 6)).astype(np.float32)})
     view = build_view(pruned, SHAPES)
-    loss = Distillation(LiveTeacher(model), batch, Removal(units, removed))
+    loss = Distillation(LiveTeacher(model), batch, Removal(units, mask))
     loss.attach(view)
     assert OrtEngine(view, threads=1).step({**batch.inputs, **loss.feeds(batch)})[0] == pytest.approx(0, abs=1e-10)
 

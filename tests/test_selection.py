@@ -237,7 +237,7 @@ def test_convolution_channels_agree_with_a_plain_count(chosen: Case, tmp_path: P
     assert found.convolution_channels == sum(before)
     lost = 0
     for unit in range(units.num_units):
-        after = channels(apply_cuts(chosen.model, units, plan_cuts(units, np.arange(units.num_units) == unit)))
+        after = channels(apply_cuts(chosen.model, units, plan_cuts(units, np.arange(units.num_units) != unit)))
         lost += sum(before) - sum(after)
     assert found.prunable_convolution_channels == lost
     names = [t.name for t in chosen.model.graph.initializer] + [

@@ -348,7 +348,7 @@ def test_the_view_computes_the_masked_model_when_batch_norm_is_frozen() -> None:
     mask = some_mask(units)
     loss = make_loss("cross-entropy", model)
     value, _ = engine_for(model, loss, units=units).step(feeds(loss, batch(), mask))
-    outputs = Session(mask_model(model, units, ~mask)).run(batch().inputs)
+    outputs = Session(mask_model(model, units, mask)).run(batch().inputs)
     labels = batch().labels
     assert labels is not None
     expected = -np.log(outputs["y"][np.arange(BATCH), labels]).mean()

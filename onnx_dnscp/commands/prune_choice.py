@@ -56,7 +56,7 @@ def choose_mask(run: Run) -> Mask:
 
         def accuracy(now: PhaseState) -> float | None:
             assert now.mask is not None, "a step with masks is done"
-            return run.test_accuracy(mask_model(copy_with_weights(start, now.weights), run.units, ~now.mask))
+            return run.test_accuracy(mask_model(copy_with_weights(start, now.weights), run.units, now.mask))
 
         with run.keeper.watching(state, run.options.epochs, accuracy) as observe:
             train_with_masks(phase, state, run.units, method, run.budget, run.keeper.log.history, observe)
@@ -101,7 +101,7 @@ def _repaired(run: Run, mask: Mask) -> onnx.ModelProto:
     batches = _repair_batches(run)
     samples = sum(batch.size for batch in batches)
     logger.info("repairing weights with %d samples", samples)
-    repaired = repair(run.loaded.proto, run.units, ~mask, batches, threads=run.options.threads)
+    repaired = repair(run.loaded.proto, run.units, mask, batches, threads=run.options.threads)
     if not repaired:
         run.notes.append(
             "No weight was fitted to the original's activations: none is stored as floats and read by one node alone."

@@ -164,7 +164,7 @@ class _Search:
         started = time.monotonic()
         run = self.base.at(ratio, train=False, target=self.base.target)
         mask = choose_mask(run)
-        pruned = apply_cuts(run.trained, run.units, plan_cuts(run.units, ~mask))
+        pruned = apply_cuts(run.trained, run.units, plan_cuts(run.units, mask))
         assert run.test_data is not None, "given or held out"
         threads = run.options.threads
         original, has_labels = run.loaded.proto, run.scores is not None and run.test_data.has_labels

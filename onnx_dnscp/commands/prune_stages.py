@@ -53,8 +53,8 @@ def carry_out(run: Run) -> PruneReport:
 def _stages(run: Run) -> PruneReport:
     """Choose, cut, fine-tune, verify, save."""
     mask = choose_mask(run)
-    plan = make_plan(run.units, ~mask, run.loaded.sha256)
-    cuts = plan_cuts(run.units, ~mask)
+    plan = make_plan(run.units, mask, run.loaded.sha256)
+    cuts = plan_cuts(run.units, mask)
     logger.info("surgery: %d of %d channels go", int((~mask).sum()), mask.size)
     pruned = apply_cuts(run.trained, run.units, cuts)
     first_check = _verify(run, pruned, run.trained, mask)
@@ -78,7 +78,7 @@ def _fine_tune(run: Run, pruned: onnx.ModelProto, cuts: Cuts, mask: Mask) -> tup
     pruned = with_lost_norms(run, pruned)
     if state is None or not state.is_done:
         logger.info("building gradients of the pruned network and checking them")
-        phase = run.trainer().phase("fine-tune", pruned, removal=Removal(run.units, ~mask))
+        phase = run.trainer().phase("fine-tune", pruned, removal=Removal(run.units, mask))
         state = phase.begin(state)
         logger.info("fine-tuning: %d steps", state.num_steps)
         recovered = run.keeper.log.history.num_recovered
@@ -101,7 +101,7 @@ def _fine_tune(run: Run, pruned: onnx.ModelProto, cuts: Cuts, mask: Mask) -> tup
 def _verify(run: Run, pruned: onnx.ModelProto, full: onnx.ModelProto, mask: Mask) -> Verification:
     """Compare with the masked model on samples, real if there are some."""
     batches = verification_batches(run.units.graph, run.units.trace, run.dataset)
-    return verify(pruned, mask_model(full, run.units, ~mask), batches)
+    return verify(pruned, mask_model(full, run.units, mask), batches)
 
 
 def _save(run: Run, file: ModelFile, plan: Plan, report: PruneReport) -> None:

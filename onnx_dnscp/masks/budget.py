@@ -67,7 +67,7 @@ class Budget:
         """Pruned share with `mask` (units,), True for the units that stay."""
         if self.metric == "channels":
             return float((~mask).sum() / (~self._frozen).sum())
-        return self._costs.removed_ratio(~mask, self.metric)
+        return self._costs.removed_ratio(mask, self.metric)
 
     def fill_groups(self, mask: Mask, importance: NDArray[np.float64], *, align: int = 1) -> Mask:
         """`mask` with the most important sleeping units switched on until every group keeps an aligned count.

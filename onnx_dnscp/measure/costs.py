@@ -14,7 +14,7 @@ import onnx_dnscp.ops  # noqa: F401  (importing registers the operators)
 from onnx_dnscp.model.fields import varying_axes
 from onnx_dnscp.model.graph import Graph
 from onnx_dnscp.model.trace import Trace
-from onnx_dnscp.model.units import FIXED, Units
+from onnx_dnscp.model.units import FIXED, Mask, Units
 from onnx_dnscp.ops.macs import MacsRule, data_and_weight, macs_rules_for
 
 Metric = Literal["channels", "params", "macs"]
@@ -70,21 +70,21 @@ class CostModel:
         self._params, self._macs = _Products(params), _Products(macs)
         self._unit, self._axis, self._sizes = axes.arrays()
 
-    def costs(self, removed: NDArray[np.bool_] | None = None) -> Costs:
-        """Params and MACs with the `removed` units (units,) gone; None keeps all."""
-        kept = self._kept_shares(np.zeros(self._num_units, dtype=bool) if removed is None else removed)
+    def costs(self, mask: Mask | None = None) -> Costs:
+        """Params and MACs with the units of `mask` (units,) left; None keeps all."""
+        kept = self._kept_shares(np.ones(self._num_units, dtype=bool) if mask is None else mask)
         return Costs(params=round(self._params.total(kept)), macs=round(self._macs.total(kept)))
 
-    def removed_ratio(self, removed: NDArray[np.bool_], metric: Metric) -> float:
-        """Share of prunable channels, or of all params or MACs, that removing the units saves."""
+    def removed_ratio(self, mask: Mask, metric: Metric) -> float:
+        """Share of prunable channels, or of all params or MACs, that is saved with the units of `mask` left."""
         if metric == "channels":
-            return float(removed.sum()) / max(1, self._num_units)
+            return float((~mask).sum()) / max(1, self._num_units)
         products = self._params if metric == "params" else self._macs
         whole = products.total(np.ones_like(self._sizes))
-        return 1.0 - products.total(self._kept_shares(removed)) / whole if whole else 0.0
+        return 1.0 - products.total(self._kept_shares(mask)) / whole if whole else 0.0
 
-    def _kept_shares(self, removed: NDArray[np.bool_]) -> NDArray[np.float64]:
-        lost = np.bincount(self._axis[removed[self._unit]], minlength=self._sizes.size)
+    def _kept_shares(self, mask: Mask) -> NDArray[np.float64]:
+        lost = np.bincount(self._axis[~mask[self._unit]], minlength=self._sizes.size)
         shares: NDArray[np.float64] = 1.0 - lost / self._sizes
         return shares
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.model.graph import CHANNEL_AXIS, Graph, Node
-from onnx_dnscp.model.units import Units
+from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.repair.windows import Windows
 
 Matrix = NDArray[np.floating]
@@ -104,22 +104,22 @@ class Site:
         return rows[None], outputs[None]
 
 
-def find_sites(units: Units, removed: NDArray[np.bool_]) -> tuple[Site, ...]:
+def find_sites(units: Units, mask: Mask) -> tuple[Site, ...]:
     """The operators that can be repaired, in the order of the graph.
 
     Left out are weights that are shared, computed, quantised or in a sub-graph, and transposed convolutions.
 
     Args:
         units: What discovery found.
-        removed: (units,) True for those that go.
+        mask: (units,) True for the units that stay.
     """
-    return tuple(_Finder(units, removed).find())
+    return tuple(_Finder(units, mask).find())
 
 
 class _Finder:
-    def __init__(self, units: Units, removed: NDArray[np.bool_]) -> None:
+    def __init__(self, units: Units, mask: Mask) -> None:
         self._graph: Graph = units.graph
-        self._stays = np.append(~removed, True)  # FIXED = -1 picks the appended True
+        self._stays = np.append(mask, True)  # FIXED = -1 picks the appended True
         self._consumers = {(c.output, c.operand): c for c in units.consumers}
         self._shapes: Mapping[str, tuple[int, ...]] = units.trace.shapes
         self._outside = {name for node in units.graph.proto.graph.node for name in node.output}

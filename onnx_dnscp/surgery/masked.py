@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_dnscp.model.structure import all_graphs
-from onnx_dnscp.model.units import Consumer, Units
+from onnx_dnscp.model.units import Consumer, Mask, Units
 from onnx_dnscp.surgery.weights import set_tensor, stored_tensors
 
 MASK_PREFIX = "dnscp_mask//"
@@ -23,17 +23,17 @@ _MULTIPLIED = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOA
 _QUANTISING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
-def mask_model(model: onnx.ModelProto, units: Units, removed: NDArray[np.bool_]) -> onnx.ModelProto:
-    """A copy of `model` whose consumers multiply the removed units by 0; nothing is cut.
+def mask_model(model: onnx.ModelProto, units: Units, mask: Mask) -> onnx.ModelProto:
+    """A copy of `model` whose consumers multiply the units that go by 0; nothing is cut.
 
     Args:
         model: The model `units` was found in, or one that differs in its weights' values only.
         units: What discovery found.
-        removed: (units,) True for the units to silence.
+        mask: (units,) True for the units that stay.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    stays = np.append(~removed, True)  # FIXED = -1 picks the appended True
+    stays = np.append(mask, True)  # FIXED = -1 picks the appended True
     silenced = [
         (position, consumer)
         for position, consumer in enumerate(units.consumers)
@@ -59,11 +59,11 @@ def mask_model(model: onnx.ModelProto, units: Units, removed: NDArray[np.bool_])
         if element_type not in _MULTIPLIED or any(n.op_type in _QUANTISING for n in sources.way(source)):
             _silence_stored(sources.tensors[consumer.weight], consumer, stays)
             continue
-        mask, masked = f"{MASK_PREFIX}{position}", f"{MASK_PREFIX}{position}/weight"
+        factors, masked = f"{MASK_PREFIX}{position}", f"{MASK_PREFIX}{position}/weight"
         values = stays[consumer.operand_units].astype(helper.tensor_dtype_to_np_dtype(element_type))
-        graph.initializer.append(numpy_helper.from_array(values, mask))
+        graph.initializer.append(numpy_helper.from_array(values, factors))
         node.input[consumer.operand] = masked
-        graph.node.insert(index, helper.make_node("Mul", [source, mask], [masked], name=masked))
+        graph.node.insert(index, helper.make_node("Mul", [source, factors], [masked], name=masked))
         inserted[consumer.output] += 1
     return result
 
