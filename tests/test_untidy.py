@@ -18,9 +18,9 @@ from models import all_graphs, assert_same, copied, filled, inputs_at, load, run
 from onnx_dnscp import Plan, RequestError, UsageError, VerificationError, apply, inspect, prune
 from onnx_dnscp.cli.main import main as cli
 from onnx_dnscp.commands.prune import PruneReport
-from onnx_dnscp.commands.samples import verification_batches
 from onnx_dnscp.commands.saving import MAX_FILE, model_file
 from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.measure.samples import verification_batches
 from onnx_dnscp.measure.verify import verify
 from onnx_dnscp.model.load import load_model
 from onnx_dnscp.model.runtime import Session

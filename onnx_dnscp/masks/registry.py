@@ -60,22 +60,24 @@ class Registered:
     Attributes:
         make: Makes it.
         needs_labels: Whether it can only rank by the gradients of training with labels.
+        rounds: Of training with masks, surgery and fine-tuning; one is made for each.
     """
 
     make: MethodFactory
     needs_labels: bool
+    rounds: int
 
 
 METHODS: dict[str, Registered] = {}
 
 
-def method(name: str, *, needs_labels: bool = False) -> Callable[[MethodFactory], MethodFactory]:
+def method(name: str, *, needs_labels: bool = False, rounds: int = 1) -> Callable[[MethodFactory], MethodFactory]:
     """Register the function below as the maker of the method `name`."""
 
     def register(make: MethodFactory) -> MethodFactory:
         if name in METHODS:
             raise ValueError(f"the pruning method {name!r} is registered twice")
-        METHODS[name] = Registered(make, needs_labels)
+        METHODS[name] = Registered(make, needs_labels, rounds)
         return make
 
     return register

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from onnx_dnscp.data.augment import AugmentationName
+from onnx_dnscp.data.function import is_function
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.masks.ranked import Schedule
@@ -145,3 +146,9 @@ class PruneOptions(BaseModel):
         if name not in METHODS:
             raise ValueError(f"{name!r} is no method; choose from {', '.join(METHODS)}")
         return name
+
+
+def named_functions(options: PruneOptions) -> dict[str, str]:
+    """Options that name functions which make samples, with the names."""
+    given = {"--data": options.data, "--test-data": options.test_data}
+    return {option: str(path) for option, path in given.items() if path is not None and is_function(path)}

@@ -129,9 +129,7 @@ def train_with_masks(
         state.mask, state.method = mask, method.state()
 
     def progress(partial: Progress) -> Progress:
-        return replace(
-            partial, ratio=watched.ratio(mask), recovered=watched.recovered, groups=watched.widths(mask)
-        )
+        return replace(partial, ratio=watched.ratio(mask), recovered=watched.recovered, groups=watched.widths(mask))
 
     _run(
         phase,

@@ -21,6 +21,7 @@ Array = NDArray[Any]
 DEFAULT_MOMENTUM = 0.9
 DEFAULT_CLIP = 5.0  # common norm; far above a healthy step, it only stops single exploding batches
 
+
 @dataclass(frozen=True)
 class ParameterSettings:
     """How one parameter learns, where it is not as all others do.

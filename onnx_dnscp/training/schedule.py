@@ -51,6 +51,7 @@ class Place:
         num_steps: Its own.
         before: Steps of all phases before it.
         after: Steps of all phases after it.
+        later: Number of phases after it.
         first: Steps of the first phase.
     """
 
@@ -58,13 +59,17 @@ class Place:
     num_steps: int
     before: int
     after: int
+    later: int
     first: int
 
 
 def make_places(num_steps: Sequence[int]) -> tuple[Place, ...]:
     """The places of phases of so many steps, one after the other."""
     done = [0, *accumulate(num_steps)]
-    return tuple(Place(i, own, done[i], done[-1] - done[i + 1], num_steps[0]) for i, own in enumerate(num_steps))
+    return tuple(
+        Place(i, own, done[i], done[-1] - done[i + 1], len(num_steps) - 1 - i, num_steps[0])
+        for i, own in enumerate(num_steps)
+    )
 
 
 def make_schedule(base: float, place: Place, warmup: float) -> Schedule:

@@ -1,11 +1,11 @@
-"""Names of the stages of a run in which something is trained."""
+"""Names of the stages of a run."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-StageKind = Literal["train", "fine-tune"]
-"""While masks move, and after surgery."""
+StageKind = Literal["choose", "train", "cut", "fine-tune"]
+"""Without training; while masks move; surgery; after it."""
 
 
 class StageId(NamedTuple):

@@ -39,6 +39,7 @@ from onnx_dnscp.training.passes.static_shapes import fix_input_shapes
 OWN = "dnscp//"  # names of what a view adds to the network
 MASK_INPUT = f"{OWN}mask"
 LOSS = f"{OWN}loss"
+ADDED = f"{OWN}added/"  # before the names of parameters that are none of the network's
 
 # Operands that hold weights to learn, per operator. Other stored tensors (input normalisation, shapes, anchors) stay.
 LEARNED_OPERANDS: Mapping[str, tuple[int, ...]] = {
@@ -97,7 +98,7 @@ class TrainingView:
             rate: Factor on the learning rate.
             weight_decay: None decays it like the network's own tensors.
         """
-        name = f"{OWN}{name}"
+        name = f"{ADDED}{name}"
         if name in self.values:
             raise ValueError(f"the view has a parameter {name!r} already")
         self.values[name] = np.array(values, dtype=np.float32, order="C")
