@@ -733,8 +733,8 @@ def test_ctrl_c_while_training_writes_nothing(
             raise KeyboardInterrupt
         return original(self, feeds)
 
-    original = OrtEngine.step
-    monkeypatch.setattr(OrtEngine, "step", interrupted)
+    original = OrtEngine.gradients
+    monkeypatch.setattr(OrtEngine, "gradients", interrupted)
     data = save_digits(tmp_path / "d.npz")
     call = ["prune", tiny_path, "-o", tmp_path / "out.onnx", "--data", data, "--batch-size", "2"]
     refuse([*call, "--plan-out", tmp_path / "plan.json"], INTERRUPTED, "Interrupted; no model was written")

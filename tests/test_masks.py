@@ -21,6 +21,7 @@ from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.model.units import Units
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.method import MaskHistory, StepState
+from onnx_dnscp.training.weights import HostParameters
 
 CHAIN = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -58,7 +59,7 @@ def test_statistics_match_a_plain_loop_over_channels() -> None:
     """mu_k, mu and std are means over all consumers of the group, element by element."""
     units = chain_units()
     weights = units.graph.stored
-    found = StatisticsReader(units).read(weights)
+    found = StatisticsReader(units).read(HostParameters(weights))
     first = group_units(units, 8)
     pooled = [np.r_[np.abs(weights["wb"][:, k]).ravel(), np.abs(weights["wc"][:, k]).ravel()] for k in range(8)]
     np.testing.assert_allclose(found.unit_mean[first], [p.mean() for p in pooled], rtol=1e-6)
@@ -162,7 +163,7 @@ def test_a_ratio_out_of_reach_says_how_far_it_can_go() -> None:
 def test_turning_points_are_where_the_rule_turns() -> None:
     """Just below its turning point a unit is on, just above it is off, whether it was on or off before."""
     units = chain_units()
-    statistics = StatisticsReader(units).read(units.graph.stored)
+    statistics = StatisticsReader(units).read(HostParameters(units.graph.stored))
     for was_on in (True, False):
         mask = np.full(units.num_units, was_on)
         points = turning_points(statistics, mask, 0.1)
@@ -186,19 +187,19 @@ def test_the_controller_reaches_the_target_and_channels_come_back() -> None:
     method = DnsCp(units, budget, np.random.default_rng(0))
     weights = {name: array.copy() for name, array in units.graph.stored.items()}
     first = group_units(units, 8)
-    mask = method.begin(weights, 40)
+    mask = method.first_mask(HostParameters(weights))
     assert 0.5 <= budget.ratio(mask) < 0.5 + 1 / units.num_units  # the target, from the start
     history = MaskHistory()
-    victim = first.start + int(np.argmax(StatisticsReader(units).read(weights).unit_mean[first]))
+    victim = first.start + int(np.argmax(StatisticsReader(units).read(HostParameters(weights)).unit_mean[first]))
     for step in range(1, 41):
         factor = 0.05 if step == 10 else 40.0 if step == 20 else 1.0
         for name in ("wb", "wc"):
             weights[name][:, victim - first.start] *= np.float32(factor)
-        following = method.after_step(StepState(step, 40, mask, weights, {}))
+        following = method.after_step(StepState(step, 40, mask, HostParameters(weights)))
         history.record(step, mask, following, units)
         mask = following
         assert mask[victim] != (10 <= step < 20), step
-    final = method.finish(weights, mask)
+    final = method.finish(HostParameters(weights), mask)
     assert 0.5 <= budget.ratio(final) < 0.5 + 1 / units.num_units
     assert history.num_recovered >= 1
     group = units.groups[units.group_of[victim]]
@@ -211,15 +212,15 @@ def test_groups_that_are_not_drawn_keep_their_masks() -> None:
     units = chain_units()
     method = DnsCp(units, Budget(units, "channels", 0.5), np.random.default_rng(0), gamma=1e12, power=5.0)
     weights = dict(units.graph.stored)
-    mask = method.begin(weights, 10)
-    assert (method.after_step(StepState(5, 10, mask, weights, {})) == mask).all()
+    mask = method.first_mask(HostParameters(weights))
+    assert (method.after_step(StepState(5, 10, mask, HostParameters(weights))) == mask).all()
 
 
 def test_one_shot_removes_the_channels_with_the_smallest_standardised_means() -> None:
     """With the target in channels, no removed unit deserves more than a kept one."""
     units = chain_units()
     mask = one_shot(units, Budget(units, "channels", 0.4), units.graph.stored)
-    score = standardised(StatisticsReader(units).read(units.graph.stored))
+    score = standardised(StatisticsReader(units).read(HostParameters(units.graph.stored)))
     assert (~mask).sum() == 8  # the smallest count that is at least 0.4 * 19
     assert score[~mask].max() < score[mask].min()
 

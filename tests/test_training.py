@@ -148,7 +148,7 @@ def test_gradients_match_central_differences(name: str, batch_norm: BatchNormMod
     loss = make_loss(loss_name, model)
     mask = some_mask(units)
     masked = engine_for(model, loss, units=units, batch_norm=batch_norm)
-    _, gradients = masked.step(feeds(loss, batch(), mask))
+    _, gradients = masked.gradients(feeds(loss, batch(), mask))
     plain = engine_for(model, loss, batch_norm=batch_norm)
     start = masked_weights(units, {n: plain.weights[n].copy() for n in plain.trainable}, mask)
     assert set(gradients) == set(start)
@@ -160,7 +160,7 @@ def test_gradients_match_central_differences(name: str, batch_norm: BatchNormMod
         for sign in (1, -1):
             for n, value in start.items():
                 plain.weights[n][...] = value + sign * 1e-2 / norm * direction[n]
-            losses.append(plain.step(feeds(loss, batch()))[0])
+            losses.append(plain.gradients(feeds(loss, batch()))[0])
         measured = (losses[0] - losses[1]) / 2e-2
         computed = sum(float(np.vdot(gradients[n], direction[n])) for n in start) / norm
         scale = np.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values())) / np.sqrt(len(direction))
@@ -174,11 +174,11 @@ def test_the_gradient_of_a_masked_weight_is_that_of_the_product(name: str) -> No
     loss = make_loss("cross-entropy", model)
     mask = some_mask(units)
     masked = engine_for(model, loss, units=units)
-    loss_value, gradients = masked.step(feeds(loss, batch(), mask))
+    loss_value, gradients = masked.gradients(feeds(loss, batch(), mask))
     plain = engine_for(model, loss)
     for n, value in masked_weights(units, {n: plain.weights[n] for n in plain.trainable}, mask).items():
         plain.weights[n][...] = value
-    expected_loss, expected = plain.step(feeds(loss, batch()))
+    expected_loss, expected = plain.gradients(feeds(loss, batch()))
     assert loss_value == pytest.approx(expected_loss, rel=1e-6)
     for n, gradient in gradients.items():
         np.testing.assert_allclose(gradient, expected[n], rtol=1e-4, atol=1e-6)
@@ -195,16 +195,16 @@ def test_a_silenced_channel_learns_and_the_output_does_not_see_it() -> None:
     consumer = units.consumers[0]
     mask[consumer.stored_units[2]] = False
     engine = engine_for(model, loss, units=units, batch_norm="frozen")
-    asleep = np.moveaxis(engine.weights[consumer.weight], consumer.axis, 0)[2]
+    asleep = np.moveaxis(engine.parameters[consumer.weight], consumer.axis, 0)[2]
     optimizer = Sgd(momentum=0.0, weight_decay=0.0)  # no state: whatever moves was moved by this step's gradient
     for step in range(3):
         before = asleep.copy()
-        _, gradients = engine.step(feeds(loss, batch(step), mask))
-        optimizer.update(engine.weights, gradients, 0.1)
+        _, gradients = engine.gradients(feeds(loss, batch(step), mask))
+        optimizer.update(engine.parameters, gradients, 0.1)
         assert np.abs(asleep - before).max() > 1e-6
-    first, _ = engine.step(feeds(loss, batch(), mask))
+    first, _ = engine.gradients(feeds(loss, batch(), mask))
     asleep[...] = 99
-    second, _ = engine.step(feeds(loss, batch(), mask))
+    second, _ = engine.gradients(feeds(loss, batch(), mask))
     assert first == second
 
 
@@ -214,9 +214,9 @@ def test_waking_a_channel_brings_its_weights_back() -> None:
     loss = make_loss("cross-entropy", model)
     engine = engine_for(model, loss, units=units, batch_norm="frozen")
     awake = np.ones(units.num_units, dtype=bool)
-    whole, _ = engine.step(feeds(loss, batch(), awake))
-    silenced, _ = engine.step(feeds(loss, batch(), some_mask(units)))
-    again, _ = engine.step(feeds(loss, batch(), awake))
+    whole, _ = engine.gradients(feeds(loss, batch(), awake))
+    silenced, _ = engine.gradients(feeds(loss, batch(), some_mask(units)))
+    again, _ = engine.gradients(feeds(loss, batch(), awake))
     assert whole == again
     assert whole != silenced
 
@@ -230,8 +230,8 @@ def test_training_lowers_the_loss(batch_norm: BatchNormMode) -> None:
     optimizer = Sgd()
     losses = []
     for _ in range(20):
-        value, gradients = engine.step(feeds(loss, batch(), some_mask(units)))
-        optimizer.update(engine.weights, gradients, 0.02)
+        value, gradients = engine.gradients(feeds(loss, batch(), some_mask(units)))
+        optimizer.update(engine.parameters, gradients, 0.02)
         losses.append(value)
     assert losses[-1] < 0.5 * losses[0]
 
@@ -241,15 +241,15 @@ def test_running_statistics_follow_the_batch() -> None:
     model, _ = network("residual with batch norm")
     loss = make_loss("cross-entropy", model)
     engine = engine_for(model, loss)
-    old_mean, old_var = engine.weights["m0"].copy(), engine.weights["v0"].copy()
+    old_mean, old_var = engine.parameters["m0"].copy(), engine.parameters["v0"].copy()
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.append(onnx.ValueInfoProto(name="a"))
     activations = Session(probe).run(batch().inputs, ["a"])["a"]
-    engine.step(feeds(loss, batch()))
+    engine.gradients(feeds(loss, batch()))
     mean, variance = activations.mean(axis=(0, 2, 3)), activations.var(axis=(0, 2, 3))
-    np.testing.assert_allclose(engine.weights["m0"], 0.9 * old_mean + 0.1 * mean, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(engine.weights["v0"], 0.9 * old_var + 0.1 * variance, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(engine.parameters["m0"], 0.9 * old_mean + 0.1 * mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(engine.parameters["v0"], 0.9 * old_var + 0.1 * variance, rtol=1e-4, atol=1e-6)
 
 
 def test_fresh_batch_norm_statistics_that_equal_its_scale_train_right() -> None:
@@ -258,8 +258,8 @@ def test_fresh_batch_norm_statistics_that_equal_its_scale_train_right() -> None:
     fresh = {f"{kind}{i}": np.full(6, float(kind in "sv"), dtype=np.float32) for kind in "sbmv" for i in (0, 1)}
     loss = make_loss("cross-entropy", model)
     engine = engine_for(copy_with_weights(model, fresh), loss)
-    first, gradients = engine.step(feeds(loss, batch()))
-    second, again = engine.step(feeds(loss, batch()))
+    first, gradients = engine.gradients(feeds(loss, batch()))
+    second, again = engine.gradients(feeds(loss, batch()))
     assert first == second  # statistics moved, but training-mode batch norm does not read them
     for name, gradient in gradients.items():
         np.testing.assert_array_equal(gradient, again[name])
@@ -284,9 +284,9 @@ net (float[N, 2, 6, 6] x) => (float[N, 2, 2, 2] y)
 }}""")
     loss = make_loss("distillation", model)
     engine = engine_for(model, loss)
-    before = {name: value.copy() for name, value in engine.weights.items()}
-    engine.step(feeds(loss, batch()))
-    moved = {name for name in before if (engine.weights[name] != before[name]).any()}
+    before = {name: value.copy() for name, value in engine.parameters.items()}
+    engine.gradients(feeds(loss, batch()))
+    moved = {name for name in before if (engine.parameters[name] != before[name]).any()}
     assert moved == (set() if shared == "one tensor" else {"m", "v"})
 
 
@@ -347,7 +347,7 @@ def test_the_view_computes_the_masked_model_when_batch_norm_is_frozen() -> None:
     model, units = network("depthwise, grouped, concat, strides and auto_pad")
     mask = some_mask(units)
     loss = make_loss("cross-entropy", model)
-    value, _ = engine_for(model, loss, units=units).step(feeds(loss, batch(), mask))
+    value, _ = engine_for(model, loss, units=units).gradients(feeds(loss, batch(), mask))
     outputs = Session(mask_model(model, units, mask)).run(batch().inputs)
     labels = batch().labels
     assert labels is not None
@@ -408,7 +408,7 @@ def test_the_gradient_graph_has_no_slow_relu_gradient() -> None:
     view = build_view(model, {"x": (BATCH, 2, 6, 6)})
     loss.attach(view)
     assert "ReluGrad" not in {node.op_type for node in build_gradient_graph(view).graph.node}
-    _, gradients = OrtEngine(view, threads=1).step(feeds(loss, batch()))
+    _, gradients = OrtEngine(view, threads=1).gradients(feeds(loss, batch()))
     w, v = (numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer)
     x, labels = batch().inputs["x"].astype(np.float64), batch().labels
     a = np.einsum("oi,nihw->nohw", w[:, :, 0, 0], x)
@@ -425,7 +425,7 @@ def test_a_weighted_sum_of_losses_is_their_weighted_sum() -> None:
     results = {}
     for name in ("cross-entropy", "distillation", "both"):
         loss = make_loss(name, model)
-        results[name] = engine_for(model, loss).step(feeds(loss, batch()))
+        results[name] = engine_for(model, loss).gradients(feeds(loss, batch()))
     loss, gradients = results["both"]
     labels, taught = results["cross-entropy"], results["distillation"]
     assert loss == pytest.approx(labels[0] + 0.5 * taught[0], rel=1e-5)
@@ -443,7 +443,7 @@ def test_hints_add_the_mean_distance_of_tensors_inside() -> None:
     losses = []
     for hints in ([], ["t", "f", "nowhere"]):
         loss = Distillation(LiveTeacher(teacher), samples, hints=hints, hint_weight=0.7)
-        losses.append(engine_for(model, loss).step(feeds(loss, samples))[0])
+        losses.append(engine_for(model, loss).gradients(feeds(loss, samples))[0])
     inner = [Session(m, more_outputs=["t", "f"]).run(samples.inputs, ["t", "f"]) for m in (model, teacher)]
     distances = [np.mean((inner[0][n] - inner[1][n]) ** 2) / np.var(inner[1][n]) for n in ("t", "f")]
     assert losses[1] - losses[0] == pytest.approx(0.7 * np.mean(distances), rel=1e-4)
