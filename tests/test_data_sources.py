@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from image_data import everything, graph_of, pack_tar, pack_zip, pixels_of, png, save_png
 from numpy.typing import NDArray
-from test_archive import pack_tar, pack_zip, png
-from test_data import everything, graph_of, pixels_of, save_png
 
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.open import open_dataset

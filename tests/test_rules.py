@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from mask_cases import chain_units, group_units, settings_for
 from numpy.typing import NDArray
-from test_masks import chain_units, group_units
-from test_methods import settings_for
 
 from models import filled, load
 from onnx_dnscp.discovery.discover import discover

@@ -12,9 +12,9 @@ import pytest
 from cases import CASES, ENDS, Case, case
 from onnx import helper, numpy_helper
 from oracle import set_inputs_to_zero
-from test_surgery import ROUNDING, passes_full_check, removals, units_of
+from removals import ROUNDING, removals, units_of
 
-from models import all_graphs, assert_same, copied, filled, inputs_at, load, run, stored_arrays
+from models import all_graphs, assert_same, copied, filled, inputs_at, load, passes_full_check, run, stored_arrays
 from onnx_dnscp import Plan, RequestError, UsageError, VerificationError, apply, inspect, prune
 from onnx_dnscp.cli.main import main as cli
 from onnx_dnscp.commands.prune import PruneReport
