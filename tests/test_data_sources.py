@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 from image_data import everything, graph_of, pack_tar, pack_zip, pixels_of, png, save_png
 from numpy.typing import NDArray
@@ -105,6 +103,8 @@ def webdataset(folder: Path) -> Path:
 
 
 def parquet(folder: Path) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
     table = pyarrow.table({"image": [png(number) for number in range(COUNT)], "label": labels()})
     pyarrow.parquet.write_table(table, folder / "d.parquet", row_group_size=5)
     return folder / "d.parquet"

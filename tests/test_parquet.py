@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 from image_data import everything, opened, pixels_of, png, save_png
 
 from onnx_dnscp.errors import DataError
+
+pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.parquet")
 
 
 def write(path: Path, columns: dict[str, Any]) -> Path:
