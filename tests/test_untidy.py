@@ -16,7 +16,7 @@ from removals import ROUNDING, removals, units_of
 
 from models import all_graphs, assert_same, copied, filled, inputs_at, load, passes_full_check, run, stored_arrays
 from onnx_dnscp import Plan, RequestError, UsageError, VerificationError, apply, inspect, prune
-from onnx_dnscp.cli.main import main as cli
+from onnx_dnscp.cli import main as cli
 from onnx_dnscp.commands.prune import PruneReport
 from onnx_dnscp.commands.samples import verification_batches
 from onnx_dnscp.commands.saving import MAX_FILE, model_file
