@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from test_training import BATCH, batch, feeds, make_loss, network, some_mask
+from training_cases import BATCH, batch, feeds, make_loss, network, some_mask
 
 import onnx_dnscp
 from onnx_dnscp.discovery.discover import discover_units

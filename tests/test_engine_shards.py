@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_training import NETWORKS, feeds, network, some_mask
+from training_cases import NETWORKS, feeds, network, some_mask
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.training.engines.ort import OrtEngine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_masks import chain_units, group_units
+from mask_cases import chain_units, group_units, settings_for
 
 from onnx_dnscp import RequestError, prune
 from onnx_dnscp.cli.main import run as command
@@ -17,17 +17,11 @@ from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.ranked import Schedule
 from onnx_dnscp.masks.registry import method
 from onnx_dnscp.masks.taylor import Taylor
-from onnx_dnscp.model.units import Units
 from onnx_dnscp.training.method import StepState
 from onnx_dnscp.training.weights import HostParameters
 
 RANKED = [name for name in METHODS if name != "dnscp"]
 WITHOUT_TRAINING = [name for name, entry in METHODS.items() if not entry.needs_labels]
-
-
-def settings_for(units: Units, ratio: float, schedule: Schedule | None = None, seed: int = 0) -> MethodSettings:
-    """A target in channels."""
-    return MethodSettings(units, Budget(units, "channels", ratio), np.random.default_rng(seed), schedule)
 
 
 @pytest.mark.parametrize("order", [1, 2])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_training import BATCH, batch, engine_for, network
+from training_cases import BATCH, batch, engine_for, network
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import DivergenceError, RequestError

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
+from mask_cases import chain_units, group_units, settings_for
 from numpy.typing import NDArray
-from test_masks import chain_units, group_units
-from test_methods import settings_for
 
 from models import filled, load
 from onnx_dnscp.discovery.discover import discover
@@ -19,6 +20,7 @@ from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.training.method import StepState
 from onnx_dnscp.training.weights import HostParameters
 
+RULES: tuple[RuleName, ...] = get_args(RuleName)
 ON, OFF = np.ones(6, dtype=bool), np.zeros(6, dtype=bool)
 
 
@@ -60,7 +62,7 @@ def test_the_one_threshold_of_tf2() -> None:
     assert rule.update(OFF, found).tolist() == [False, False, False, False, True, True]
 
 
-@pytest.mark.parametrize("name", ["doc", "patent", "tf2"])
+@pytest.mark.parametrize("name", RULES)
 def test_turning_points_are_where_each_rule_turns(name: RuleName) -> None:
     """Just below its turning point a unit is on, just above it off, whatever it was before."""
     units = chain_units()
@@ -123,38 +125,40 @@ def test_statistics_of_tf2_are_those_of_the_first_weights() -> None:
 
 
 def test_patent_and_tf2_stop_once_the_target_is_reached() -> None:
-    """The thresholds would take more, and give others back, but the masks no longer move."""
-    units = chain_units()
+    """The thresholds would take more, and give others back, but the masks no longer move; those of `doc` do."""
+    units = wide_units(48)
     weights = {name: array.copy() for name, array in units.graph.stored.items()}
-    for name in ("patent", "tf2"):
-        method = make(units, name, 0.05, c_rate=0.0)
-        mask = np.ones(units.num_units, dtype=bool)
-        mask[group_units(units, 8).start] = False  # 1 of 19 is 0.0526
-        method.first_mask(HostParameters(weights))
-        assert (step(method, mask, weights) == mask).all()
-        goes_on = make(units, name, 0.8, c_rate=0.0)
-        goes_on.first_mask(HostParameters(weights))
-        if name == "patent":  # groups of up to 8 channels are whole by tf2's counts
-            assert (step(goes_on, mask, weights) != mask).any()
+    mask = np.ones(48, dtype=bool)
+    mask[:16] = False  # a third, and a count that tf2 leaves as it is
+    for ratio, moving in ((0.3, {"doc"}), (0.6, {"doc", "patent", "tf2"})):
+        moved = set()
+        for name in RULES:
+            method = make(units, name, ratio, c_rate=0.0)
+            method.first_mask(HostParameters(weights))
+            if (step(method, mask, weights, 2) != mask).any():
+                moved.add(name)
+        assert moved == moving, ratio
 
 
 def test_patent_updates_every_layer_at_every_step() -> None:
-    """The note draws with a probability, which is practically 0 here; the patent does not."""
-    units = chain_units()
+    """The others draw with a probability, which is practically 0 here; the patent does not."""
+    units = wide_units(48)
     weights = {name: array.copy() for name, array in units.graph.stored.items()}
     moved = {}
-    for name in ("doc", "patent"):
-        method = DnsCp(
-            units, Budget(units, "channels", 0.8), np.random.default_rng(0), rule=make_rule(name, 0.1), gamma=1e12,
-            power=5.0,
-        )  # fmt: skip
-        method.first_mask(HostParameters(weights))
-        everything = np.ones(units.num_units, dtype=bool)
-        moved[name] = (step(method, everything, weights) != everything).any()
-    assert moved == {"doc": False, "patent": True}
+    for name in RULES:
+        for gamma in (1e-9, 1e12):
+            method = DnsCp(
+                units, Budget(units, "channels", 0.6), np.random.default_rng(0), rule=make_rule(name, 0.1),
+                gamma=gamma, power=5.0,
+            )  # fmt: skip
+            method.first_mask(HostParameters(weights))
+            everything = np.ones(units.num_units, dtype=bool)
+            moved[name, gamma] = (step(method, everything, weights) != everything).any()
+    assert all(moved[name, 1e-9] for name in RULES), "each has something to do"
+    assert [name for name in RULES if moved[name, 1e12]] == ["patent"]
 
 
-@pytest.mark.parametrize("name", ["doc", "patent", "tf2"])
+@pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.8])
 def test_every_rule_settles_at_the_target(name: RuleName, ratio: float) -> None:
     """Whatever the thresholds missed or overshot; to within one unit."""

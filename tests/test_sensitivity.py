@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_masks import chain_units, group_units
+from mask_cases import chain_units, group_units
 
 from models import inputs_at, run, stored_arrays
 from onnx_dnscp import prune
