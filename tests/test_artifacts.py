@@ -28,7 +28,7 @@ from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.artifacts import CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL, write_artifacts
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.base import Loss
-from onnx_dnscp.training.optimizers import OptimizerName, make_optimizer
+from onnx_dnscp.training.optimizers import OptimizerName, OptimizerSettings, make_optimizer
 from onnx_dnscp.training.view import MASK_INPUT, TrainingView, build_view
 
 pytestmark = pytest.mark.needs_training
@@ -102,7 +102,7 @@ def test_a_step_is_that_of_the_engine(
         np.testing.assert_allclose(loaded.state.parameters[name].grad, gradient, rtol=1e-5, atol=1e-7)
     loaded.optimizer.set_learning_rate(0.01)
     loaded.optimizer.step()
-    make_optimizer(optimizer, momentum=0.9 if optimizer == "adamw" else 0.0, weight_decay=0.0).update(
+    make_optimizer(OptimizerSettings(optimizer, 0.9 if optimizer == "adamw" else 0.0, 0.0)).update(
         engine.parameters, gradients, 0.01
     )
     for name, expected in engine.parameters.items():

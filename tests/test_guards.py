@@ -7,7 +7,7 @@ and with the guard taken out they do not, or the runtime refuses or crashes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from models import filled
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.training import frontier, gradient_graph, view
-from onnx_dnscp.training.differentiable import Passage
+from onnx_dnscp.training.abilities import Passage
+from onnx_dnscp.training.differentiable import ORT_ABILITIES
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.binary_cross_entropy import BinaryCrossEntropy
 from onnx_dnscp.training.passes import decompose
@@ -39,7 +40,9 @@ def nothing(*_: Any, **__: Any) -> None:
 
 def without_frozen_batch_norm(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(view, "freeze_batch_norm", nothing)
-    patch.setattr(frontier, "passage", lambda _: Passage())
+    everything = replace(ORT_ABILITIES, passage=lambda _: Passage())
+    found = frontier.find_frontier
+    patch.setattr(view, "find_frontier", lambda *given, **named: found(*given, **{**named, "abilities": everything}))
 
 
 def without_explicit_pads(patch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from disturbed import OPTIONS, RESNET, STEPS, Result, spelled
 import onnx_dnscp
 from onnx_dnscp.cli.main import run
 from onnx_dnscp.system.lock import locked
-from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.progress import Progress
 
 pytestmark = pytest.mark.needs_training
 

@@ -208,7 +208,7 @@ def test_repaired_weights_are_no_reason_to_change_the_mask() -> None:
         repaired["wb"][:, 7] *= 1.1
         mask = step(method, mask, repaired, 2)
         assert np.flatnonzero(mask).tolist() == [7, *range(9, 16)]
-        assert (method.finish(repaired, mask) == mask).all()
+        assert (method.finish(HostParameters(repaired), mask) == mask).all()
 
 
 def test_without_recovery_nothing_comes_back() -> None:

@@ -53,9 +53,9 @@ class Wrong:
 
     def __init__(self, engine: OrtEngine, spoil: Callable[[Gradients], object]) -> None:
         self._engine, self._spoil = engine, spoil
-        self.weights, self.trainable = engine.parameters, engine.trainable
+        self.parameters, self.trainable = engine.parameters, engine.trainable
 
-    def step(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[float, Gradients]:
+    def gradients(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[float, Gradients]:
         loss, gradients = self._engine.gradients(feeds)
         gradients = {name: value.copy() for name, value in gradients.items()}
         self._spoil(gradients)

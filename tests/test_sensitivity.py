@@ -160,7 +160,7 @@ def test_trial_prefers_the_mask_that_can_be_repaired() -> None:
     weights = {name: array.copy() for name, array in stored_arrays(units.graph.proto).items()}
     for axis in weight_axes(units):
         if axis.role == "makes" and first in axis.units:
-            along = np.moveaxis(weights[axis.tensor], axis.axis, 0)
+            along = np.moveaxis(weights[axis.along.tensor], axis.along.axis, 0)
             along[axis.units == first + 1] = along[axis.units == first]
     model = copy_with_weights(units.graph.proto, weights)
     trial = Trial(model, units, [Batch(inputs_at(model, 8, 8, seed)) for seed in range(4)])

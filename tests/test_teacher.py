@@ -128,7 +128,7 @@ def test_more_than_any_machine_has_is_refused_at_once() -> None:
 
 def trainer(data: Dataset, **options: Any) -> Trainer:
     model = network()
-    return Trainer(model, read_graph(model), data, ("y", 3), PruneOptions(cache_teacher=True, **options))
+    return Trainer(model, read_graph(model), data, ("y", 3), PruneOptions(cache_teacher=True, **options).training)
 
 
 def test_options_that_leave_nothing_to_keep_are_refused() -> None:

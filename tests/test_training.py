@@ -55,7 +55,7 @@ def test_gradients_match_central_differences(name: str, batch_norm: BatchNormMod
     masked = engine_for(model, loss, units=units, batch_norm=batch_norm)
     _, gradients = masked.gradients(feeds(loss, batch(), mask))
     plain = engine_for(model, loss, batch_norm=batch_norm)
-    start = masked_weights(units, {n: plain.weights[n].copy() for n in plain.trainable}, mask)
+    start = masked_weights(units, {n: plain.parameters[n].copy() for n in plain.trainable}, mask)
     assert set(gradients) == set(start)
     rng = np.random.default_rng(11)
     for _ in range(3):
@@ -64,7 +64,7 @@ def test_gradients_match_central_differences(name: str, batch_norm: BatchNormMod
         losses = []
         for sign in (1, -1):
             for n, value in start.items():
-                plain.weights[n][...] = value + sign * 1e-2 / norm * direction[n]
+                plain.parameters[n][...] = value + sign * 1e-2 / norm * direction[n]
             losses.append(plain.gradients(feeds(loss, batch()))[0])
         measured = (losses[0] - losses[1]) / 2e-2
         computed = sum(float(np.vdot(gradients[n], direction[n])) for n in start) / norm
@@ -81,8 +81,8 @@ def test_the_gradient_of_a_masked_weight_is_that_of_the_product(name: str) -> No
     masked = engine_for(model, loss, units=units)
     loss_value, gradients = masked.gradients(feeds(loss, batch(), mask))
     plain = engine_for(model, loss)
-    for n, value in masked_weights(units, {n: plain.weights[n] for n in plain.trainable}, mask).items():
-        plain.weights[n][...] = value
+    for n, value in masked_weights(units, {n: plain.parameters[n] for n in plain.trainable}, mask).items():
+        plain.parameters[n][...] = value
     expected_loss, expected = plain.gradients(feeds(loss, batch()))
     assert loss_value == pytest.approx(expected_loss, rel=1e-6)
     for n, gradient in gradients.items():

@@ -50,7 +50,7 @@ def make_report(
         after=after,
         speedup=_milliseconds(before) / _milliseconds(after),
         accuracy_data=_measured_data(job),
-        accuracy_after_surgery=next(reversed(outcome.accuracies.values()), None),
+        accuracy_after_surgery=[None, *outcome.accuracies.values()][-1],
         groups=_widths(job.units, pruning.mask),
         dropped=history.num_dropped,
         recovered=history.num_recovered,

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.registry import Measure, MethodSettings, method, no_offsets, ranked
@@ -19,7 +20,7 @@ from onnx_dnscp.masks.schedule import RAMP_SHARE, ramp
 from onnx_dnscp.masks.statistics import StatisticsReader, WeightStatistics
 from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.training.method import MasksOnly, Method, Need, StepState
-from onnx_dnscp.training.weights import Vector, Weights
+from onnx_dnscp.training.weights import HostParameters, Vector, Weights
 
 START_SHARE = 0.5  # of the target; most that is removed before any training where the target is reached step by step
 _NEVER = 1e9  # layer deviations below which no unit that is off comes back
@@ -186,9 +187,9 @@ class _MeanWeight:
         return raised(found, self._measure(found), found, self._units.group_of)
 
 
-def one_shot(units: Units, budget: Budget, weights: Weights) -> Mask:
+def one_shot(units: Units, budget: Budget, weights: Mapping[str, NDArray[Any]]) -> Mask:
     """The mask that meets the target by the DNS-CP statistic alone, without training."""
-    return budget.final_mask(_MeanWeight(units).scores(weights))
+    return budget.final_mask(_MeanWeight(units).scores(HostParameters(weights)))
 
 
 @method("dnscp")
