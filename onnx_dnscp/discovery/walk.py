@@ -59,7 +59,7 @@ class Walk:
         return ids
 
 
-def walk(graph: Graph, trace: Trace) -> Walk:
+def walk_graph(graph: Graph, trace: Trace) -> Walk:
     """Return what the rules say about every node of `graph`."""
     state = Walk()
     for name in graph.inputs:

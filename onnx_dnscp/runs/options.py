@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from onnx_dnscp.data.augment import AugmentationName
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.masks.methods import METHODS
-from onnx_dnscp.masks.ranked import Schedule
+from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
 from onnx_dnscp.measure.costs import Metric
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, OptimizerName
@@ -109,7 +109,7 @@ class PruneOptions(BaseModel):
     batch_norm: BatchNormChoice = "auto"
     restore_norm: bool | None = None
     method: str = "dnscp"
-    schedule: Schedule | None = None
+    schedule: RankedSchedule | None = None
     rule: RuleName = "doc"
     sensitivity: float | None = Field(default=None, ge=0)
     repair: bool | None = None

@@ -18,12 +18,12 @@ from onnx_dnscp.model.trace import Trace
 from onnx_dnscp.tracing.probe import INTEGERS, ask, inferred_types, integers_in
 
 
-def trace_bodies(graph: Graph, seen: Trace, types: Mapping[str, onnx.TypeProto]) -> Trace:
+def trace_bodies(graph: Graph, trace: Trace, types: Mapping[str, onnx.TypeProto]) -> Trace:
     """Add what is inside sub-graphs: each is run as a model of its own on what it reads from outside.
 
     So both branches of an If are seen. What does not run stays unseen, and discovery leaves it whole.
     """
-    shapes, integers = dict(seen.shapes), dict(seen.integers)
+    shapes, integers = dict(trace.shapes), dict(trace.integers)
     for node in reversed(graph.nodes):  # outer sub-graphs before those inside them
         proto = graph.protos[node.index]
         for body, body_graph in zip(node.bodies, bodies(proto), strict=False):
@@ -33,7 +33,7 @@ def trace_bodies(graph: Graph, seen: Trace, types: Mapping[str, onnx.TypeProto])
                 continue
             shapes |= found.shapes
             integers |= found.integers
-    return Trace(shapes, integers, seen.batch)
+    return Trace(shapes, integers, trace.batch)
 
 
 def _run_body(

@@ -64,9 +64,9 @@ def _trace_at(graph: Graph, candidates: Sequence[Mapping[str, tuple[int, ...]]],
     return inferred
 
 
-def _largest(graph: Graph, seen: Trace) -> int:
+def _largest(graph: Graph, trace: Trace) -> int:
     """Elements of the largest tensor that is computed."""
-    return max((math.prod(shape) for name, shape in seen.shapes.items() if name not in graph.stored), default=0)
+    return max((math.prod(shape) for name, shape in trace.shapes.items() if name not in graph.stored), default=0)
 
 
 def _check_sizes(shapes: Mapping[str, tuple[int, ...]], limit: int, what: str) -> None:

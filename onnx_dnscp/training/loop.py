@@ -29,7 +29,7 @@ Gradients = dict[str, NDArray[Any]]
 SETTLED_SHARE = 0.15  # of the dynamic phase, at its end: masks no longer move, weights and batch norm follow them
 
 
-class GroupWidth(NamedTuple):
+class LiveWidth(NamedTuple):
     """How many of a group's channels are on."""
 
     id: int
@@ -67,7 +67,7 @@ class Progress:
     learning_rate: float
     gradient_norm: float
     accuracy: float | None = None
-    groups: tuple[GroupWidth, ...] = ()
+    groups: tuple[LiveWidth, ...] = ()
     run_seconds_left: float | None = None
 
     def recorded(self) -> dict[str, Any]:
@@ -172,10 +172,10 @@ def train_with_masks(
     return mask
 
 
-def group_widths(units: Units, mask: Mask) -> tuple[GroupWidth, ...]:
+def group_widths(units: Units, mask: Mask) -> tuple[LiveWidth, ...]:
     """How many channels of every group are on."""
     kept = np.bincount(units.group_of[mask], minlength=len(units.groups)).tolist()
-    return tuple(GroupWidth(g.id, g.consumers[0], g.width, n) for g, n in zip(units.groups, kept, strict=True))
+    return tuple(LiveWidth(g.id, g.consumers[0], g.width, n) for g, n in zip(units.groups, kept, strict=True))
 
 
 def fine_tune(phase: Phase, state: PhaseState, ratio: float, recovered: int, observe: Observer) -> None:
@@ -196,7 +196,7 @@ def _run(
     recovered: Callable[[], int],
     feed_mask: Callable[[], Mask] | None = None,
     after: Callable[[int, Gradients], None] | None = None,
-    groups: Callable[[], tuple[GroupWidth, ...]] = tuple,
+    groups: Callable[[], tuple[LiveWidth, ...]] = tuple,
 ) -> None:
     batches = phase.batches(state.step * phase.accumulate)
     started = time.monotonic() - state.seconds
