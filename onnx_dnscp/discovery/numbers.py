@@ -33,14 +33,19 @@ def number_locks(
         walk: What the rules said.
         is_free: Whether some positions of a field can go without the others.
     """
+    for node, operand, name in _numbers(graph, walk):
+        for source in _sizes_behind(graph, name):
+            for ids, axis in _free_axes(walk, source, is_free):
+                if _depends(graph, trace, node, operand, source, axis, has_ids=bool(walk.values[name].fields)):
+                    yield ids, f"{node} uses the size of {source!r} as a number"
+
+
+def _numbers(graph: Graph, walk: Walk) -> Iterator[tuple[Node, int, str]]:
+    """Operands that are numbers computed from sizes: node, position and tensor."""
     for node in graph.nodes:
         for operand, name in enumerate(node.inputs):
-            if not _is_number(walk, node, name) or is_size(node, operand):
-                continue
-            for source in _sizes_behind(graph, name):
-                for ids, axis in _free_axes(walk, source, is_free):
-                    if _depends(graph, trace, node, operand, source, axis, has_ids=bool(walk.values[name].fields)):
-                        yield ids, f"{node} uses the size of {source!r} as a number"
+            if _is_number(walk, node, name) and not is_size(node, operand):
+                yield node, operand, name
 
 
 def _is_number(walk: Walk, node: Node, name: str) -> bool:

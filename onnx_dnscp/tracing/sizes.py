@@ -36,17 +36,21 @@ def follow_shapes(
     wanted = sorted({name for name in names.values() if name not in graph.stored})
     nodes = shape_program(graph, trace, wanted)
     made = {output for node in nodes for output in node.outputs}
-    known: dict[str, NDArray[Any]] = {}
-    for name in {*wanted, *names.values(), *(i for node in nodes for i in node.inputs if i)} - made:
+
+    def value(name: str) -> NDArray[Any]:
         source = graph.producer.get(name)
         if source is not None and source.op_type in ("Shape", "Size") and source.inputs[0] in shapes:
-            known[name] = size_output(source, shapes[source.inputs[0]][1])
-        else:
-            known[name] = graph.stored[name] if name in graph.stored else trace.integers[name]
-    if nodes:
-        feeds = {name: known[name] for node in nodes for name in node.inputs if name in known}
-        known |= evaluate(graph, nodes, feeds, [n for n in wanted if n in made])
-    return {key: np.asarray(known[name]) for key, name in names.items()}
+            return size_output(source, shapes[source.inputs[0]][1])
+        return graph.stored[name] if name in graph.stored else trace.integers[name]
+
+    feeds = {name: value(name) for name in read_by(nodes)}
+    known = evaluate(graph, nodes, feeds, [name for name in wanted if name in made]) if nodes else {}
+    return {key: np.asarray(known[name] if name in known else value(name)) for key, name in names.items()}
+
+
+def read_by(nodes: Sequence[Node]) -> set[str]:
+    """Tensors that some nodes read and none of them makes."""
+    return {name for node in nodes for name in node.inputs} - {name for node in nodes for name in node.outputs} - {""}
 
 
 def shape_program(graph: Graph, trace: Trace, wanted: Sequence[str]) -> list[Node]:
@@ -75,30 +79,33 @@ def arithmetic_tensors(graph: Graph, trace: Trace, wanted: Iterable[str]) -> set
         trace: Its trace.
         wanted: Those that matter, besides what they are computed from; others may be missing from the answer.
     """
-    shapes = trace.shapes
+    small, nodes = _small_tensors_behind(graph, trace, wanted)
+    found = {name for name in small if name in graph.stored or name in trace.integers}
+    for node in nodes:
+        if all(not i or i in found for i in node.inputs):
+            found.update(o for o in node.outputs if o and _is_small(trace, o))
+    return found
 
-    def is_small(name: str) -> bool:
-        return name in shapes and math.prod(shapes[name]) <= _MAX_CONSTANT
 
-    found: set[str] = set()
-    behind: dict[int, Node] = {}
-    looked_at: set[str] = set()
+def _small_tensors_behind(graph: Graph, trace: Trace, wanted: Iterable[str]) -> tuple[set[str], list[Node]]:
+    """The small ones among some tensors and what they are computed from, and the nodes in between, in graph order."""
+    small: set[str] = set()
+    nodes: dict[int, Node] = {}
     stack = list(wanted)
     while stack:
         name = stack.pop()
-        if name in looked_at or not is_small(name):
+        if name in small or not _is_small(trace, name):
             continue
-        looked_at.add(name)
-        if name in graph.stored or name in trace.integers:
-            found.add(name)
+        small.add(name)
         node = graph.producer.get(name)
-        if node is not None and node.index not in behind and node.inputs and not node.captured:
-            behind[node.index] = node
+        if node is not None and node.index not in nodes and not node.captured:
+            nodes[node.index] = node
             stack += [i for i in node.inputs if i]
-    for index in sorted(behind):
-        if all(not i or i in found for i in behind[index].inputs):
-            found.update(o for o in behind[index].outputs if o and is_small(o))
-    return found
+    return small, [nodes[index] for index in sorted(nodes) if nodes[index].inputs]
+
+
+def _is_small(trace: Trace, name: str) -> bool:
+    return name in trace.shapes and math.prod(trace.shapes[name]) <= _MAX_CONSTANT
 
 
 def size_output(node: Node, shape: tuple[int, ...]) -> NDArray[np.int64]:
