@@ -164,13 +164,10 @@ class _Finder:
         return readers[0][0] if len(readers) == 1 and name not in self._graph.outputs else None
 
     def _site(self, node: Node, level: int) -> RepairSite | None:
-        if node.domain or node.op_type not in ("Conv", "Gemm", "MatMul") or node.result not in self._outside:
+        if node.domain or node.op_type not in ("Conv", "Gemm", "MatMul") or not self._has_own_weight(node):
             return None
         reads, weight = node.inputs[:2]
-        stored = self._graph.stored
-        if weight not in stored or stored.dtype(weight).name not in _TYPES or len(self._graph.readers[weight]) > 1:
-            return None
-        shape = stored.shape(weight)
+        shape = self._graph.stored.shape(weight)
         if node.op_type != "Conv" and (len(shape) != 2 or len(self._shapes[reads]) < 2):
             return None
         if node.attributes.get("alpha", 1.0) != 1.0 or node.attributes.get("transA", 0):
@@ -182,6 +179,13 @@ class _Finder:
         windows = Windows.of(node, self._shapes[reads], shape) if node.op_type == "Conv" else None
         makes, shift = self._shift(node, shape[0] if windows or node.attributes.get("transB") else shape[1])
         return RepairSite(reads, makes, weight, keeps, shift, None, windows, bool(node.attributes.get("transB")), level)
+
+    def _has_own_weight(self, node: Node) -> bool:
+        """Whether a node outside sub-graphs reads a stored weight of floats that no other node reads."""
+        weight, stored = node.inputs[1], self._graph.stored
+        if node.result not in self._outside or weight not in stored or stored.dtype(weight).name not in _TYPES:
+            return False
+        return len(self._graph.readers[weight]) == 1
 
     def _shift(self, node: Node, size: int) -> tuple[str, Shift | None]:
         """The tensor to compare, and what shifts it."""
