@@ -111,7 +111,7 @@ def _run_and_look(graph: Graph, candidates: Iterable[Mapping[str, tuple[int, ...
         traced |= stored_shapes(graph) | dict(shapes)
         integers = stored_integers(graph) | integers_in(feeds) | {name: seen[name] for name in integer_names}
         return trace_bodies(graph, Trace(traced, integers, _batch(shapes)), types)
-    raise failure or ModelError("The model has no inputs to run it with.")
+    raise failure or ModelError(f"{what} has no inputs to run it with.")
 
 
 def _batch(shapes: Mapping[str, tuple[int, ...]]) -> int:

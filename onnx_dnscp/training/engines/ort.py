@@ -49,7 +49,10 @@ class OrtEngine:
         outputs = {output.name for output in gradient_graph.graph.output}
         self.trainable = tuple(name for name in view.trainable if f"{name}_grad" in outputs)
         if not self.trainable:
-            raise RequestError("No weight of the model receives a gradient, so it cannot be trained; use --no-train.")
+            raise RequestError(
+                f"None of the {len(view.trainable)} weights of the model that should learn receives a gradient, so it "
+                "cannot be trained; use --no-train."
+            )
         self.weights = {name: value.copy() for name, value in view.values.items()}
         self._statistics = {old: new for old, new in view.statistics.items() if new in outputs}
         self._wanted = [LOSS, *(f"{name}_grad" for name in self.trainable), *self._statistics.values()]
