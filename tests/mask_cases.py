@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.methods import MethodSettings
-from onnx_dnscp.masks.ranked import Schedule
+from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.model.units import Units
 from onnx_dnscp.tracing.trace import trace
@@ -46,6 +46,6 @@ def group_units(units: Units, width: int) -> slice:
     return slice(group.first, group.first + width)
 
 
-def settings_for(units: Units, ratio: float, schedule: Schedule | None = None, seed: int = 0) -> MethodSettings:
+def settings_for(units: Units, ratio: float, schedule: RankedSchedule | None = None, seed: int = 0) -> MethodSettings:
     """A target in channels."""
     return MethodSettings(units, Budget(units, "channels", ratio), np.random.default_rng(seed), schedule)

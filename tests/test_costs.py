@@ -173,7 +173,7 @@ def test_attention_between_all_pixels_is_traced_small_and_compared_at_one_size()
     for group in units.groups:
         mask[group.slice][:2] = False
     pruned = read_graph(apply_cuts(units.graph.proto, units, plan_cuts(units, mask)))
-    seen = trace(pruned, like=units.trace)
-    assert seen.shapes["x"] == units.trace.shapes["x"] == (2, 3, 32, 32)
+    again = trace(pruned, like=units.trace)
+    assert again.shapes["x"] == units.trace.shapes["x"] == (2, 3, 32, 32)
     assert trace(pruned).shapes["x"] == (2, 3, 64, 64), "alone it is small enough"
-    assert model_costs(pruned, seen).macs < model_costs(units.graph, units.trace).macs
+    assert model_costs(pruned, again).macs < model_costs(units.graph, units.trace).macs

@@ -14,7 +14,7 @@ from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.fpgm import GeometricMedian, distance_sums
 from onnx_dnscp.masks.magnitude import Magnitude
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
-from onnx_dnscp.masks.ranked import Schedule
+from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.masks.registry import method
 from onnx_dnscp.masks.taylor import Taylor
 from onnx_dnscp.training.method import StepState
@@ -107,7 +107,7 @@ def test_every_method_meets_the_target_at_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", RANKED)
 @pytest.mark.parametrize("schedule", ["one-shot", "iterative"])
-def test_ranked_masks_only_fall_and_end_at_the_target(name: str, schedule: Schedule) -> None:
+def test_ranked_masks_only_fall_and_end_at_the_target(name: str, schedule: RankedSchedule) -> None:
     """One-shot masks move once; iterative ones in several steps, while weights change. Nothing comes back."""
     units = chain_units()
     rng = np.random.default_rng(3)
@@ -171,7 +171,9 @@ def test_an_unknown_method_is_wrong_usage(tiny_path: Path, capsys: pytest.Captur
 @pytest.mark.needs_training
 @pytest.mark.usefixtures("quick_latency")
 @pytest.mark.parametrize(("name", "schedule"), [("taylor", "iterative"), ("fpgm", "one-shot"), ("dnscp", "iterative")])
-def test_methods_train(name: str, schedule: Schedule, resnet_path: Path, train_data_path: Path, tmp_path: Path) -> None:
+def test_methods_train(
+    name: str, schedule: RankedSchedule, resnet_path: Path, train_data_path: Path, tmp_path: Path
+) -> None:
     """Whole runs with labels: the target is met and nothing ever comes back."""
     report = prune(
         resnet_path, tmp_path / "out.onnx", data=train_data_path, method=name, schedule=schedule, ratio=0.3,

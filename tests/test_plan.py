@@ -151,7 +151,7 @@ def test_slices_that_leave_out_a_tensor_are_refused(tmp_path: Path) -> None:
     plan = edited(("model_sha256",), "")
     plan["model_sha256"] = SHA
     del plan["groups"][0]["slices"][-1]
-    with pytest.raises(UsageError, match="Group 0 of the plan leaves out tensors that its channels run through"):
+    with pytest.raises(UsageError, match="Group 0 of the plan leaves out 'wf' axis 0, which its channels run through"):
         plan_mask(read_plan(written(plan, tmp_path)), named("residual-chain"), SHA)
 
 

@@ -13,7 +13,7 @@ from onnx_dnscp import prune
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
-from onnx_dnscp.masks.ranked import Schedule
+from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.masks.registry import Measure
 from onnx_dnscp.masks.slices import weight_axes
 from onnx_dnscp.masks.statistics import Vector
@@ -75,7 +75,7 @@ def test_a_group_that_the_outputs_do_not_see_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("schedule", [None, "one-shot", "iterative"])
-def test_dnscp_takes_fewer_channels_from_groups_that_matter(schedule: Schedule | None) -> None:
+def test_dnscp_takes_fewer_channels_from_groups_that_matter(schedule: RankedSchedule | None) -> None:
     """One deviation more for the group of eight, whatever the schedule."""
     units = chain_units()
     own = group_units(units, 8)

@@ -67,8 +67,8 @@ def compare(
             f"The models have different inputs ({', '.join(graphs[0].inputs)} and {', '.join(graphs[1].inputs)}), so "
             "they cannot be compared."
         )
-    seen = trace(graphs[0], str(models[0]))
-    traces = [seen, trace(graphs[1], str(models[1]), like=seen)]
+    traces = [trace(graphs[0], str(models[0]))]
+    traces.append(trace(graphs[1], str(models[1]), like=traces[0]))
     facts = [describe(g, t, m.size) for g, t, m in zip(graphs, traces, models, strict=True)]
     dataset = None
     if data is not None:

@@ -45,7 +45,8 @@ class Preprocess(BaseModel):
     @classmethod
     def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or any(not v > 0 for v in value):
-            raise ValueError("every standard deviation must be greater than 0")
+            found = ", ".join(f"{v:g}" for v in value)
+            raise ValueError(f"every standard deviation must be greater than 0, not {found or 'none'}")
         return value
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from onnx_dnscp.model.units import Mask
 from onnx_dnscp.training.method import MasksOnly, Need, StepState
 from onnx_dnscp.training.weights import Vector, Weights
 
-Schedule = Literal["one-shot", "iterative"]
+RankedSchedule = Literal["one-shot", "iterative"]
 
 ROUNDS = 10  # steps of the iterative schedule; each is followed by training
 GATHER_SHARE = 0.1  # of the phase, in which a criterion of gradients looks on before a one-shot decision
@@ -57,7 +57,7 @@ class Ranked(MasksOnly):
             "iterative" goes to the target along the ramp in `ROUNDS` steps and ranks anew at each.
     """
 
-    def __init__(self, num_units: int, budget: Budget, criterion: Criterion, schedule: Schedule) -> None:
+    def __init__(self, num_units: int, budget: Budget, criterion: Criterion, schedule: RankedSchedule) -> None:
         self._num_units = num_units
         self._budget = budget
         self._criterion = criterion

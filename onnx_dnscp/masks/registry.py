@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnx_dnscp.masks.budget import Budget
-from onnx_dnscp.masks.ranked import Criterion, Ranked, Schedule
+from onnx_dnscp.masks.ranked import Criterion, Ranked, RankedSchedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
 from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.training.method import Method
@@ -42,7 +42,7 @@ class MethodSettings:
     units: Units
     budget: Budget
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    schedule: Schedule | None = None
+    schedule: RankedSchedule | None = None
     rule: RuleName = "doc"
     c_rate: float = DEFAULT_C_RATE
     gamma: float = DEFAULT_GAMMA

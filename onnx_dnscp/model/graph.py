@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -234,33 +234,40 @@ class _Reader:
         if transparent:
             self.stored.update((tensor.name, tensor) for tensor in graph.initializer)
         else:
-            constants = (tensor for node in graph.node for tensor in [constant_tensor(node)] if tensor is not None)
-            weights = (t for t in (*graph.initializer, *constants) if _is_weight_type(tensor_dtype(t)))
-            self.unseen_params += sum(math.prod(tensor.dims) for tensor in weights)
+            self.unseen_params += _count_params(graph)
         for node in graph.node:
             graphs = [(a.name, body) for a in node.attribute for body in _attribute_graphs(a)]
             clear = transparent and all(self._is_clear(body) for _, body in graphs)
-            seen_through = []
-            for name, body in graphs:
+            for _, body in graphs:
                 yield from self.read(body, transparent=clear)
-                seen_through.append(Body(name, tuple(i.name for i in body.input), tuple(o.name for o in body.output)))
             index, self._index = self._index, self._index + 1
-            if not transparent:
-                continue
-            attributes = {a.name: _decoded(a) for a in node.attribute if _is_plain(node, a)}
-            if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-                self._store_constant(node, attributes)
-            yield Node(
-                index,
-                node.op_type,
-                "" if node.domain == "ai.onnx" else node.domain,
-                "" if node.name in self._shared_labels else node.name,
-                tuple(node.input),
-                tuple(node.output),
-                attributes,
-                tuple(dict.fromkeys(n for _, body in graphs for n in captured_names(body))),
-                tuple(seen_through) if clear else (),
-            )
+            if transparent:
+                captured = dict.fromkeys(n for _, body in graphs for n in captured_names(body))
+                yield self._node(index, node, tuple(captured), graphs if clear else ())
+
+    def _node(
+        self,
+        index: int,
+        node: onnx.NodeProto,
+        captured: tuple[str, ...],
+        transparent: Iterable[tuple[str, onnx.GraphProto]],
+    ) -> Node:
+        attributes = {a.name: _decoded(a) for a in node.attribute if _is_plain(node, a)}
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            self._store_constant(node, attributes)
+        return Node(
+            index,
+            node.op_type,
+            "" if node.domain == "ai.onnx" else node.domain,
+            "" if node.name in self._shared_labels else node.name,
+            tuple(node.input),
+            tuple(node.output),
+            attributes,
+            captured,
+            tuple(
+                Body(name, tuple(i.name for i in g.input), tuple(o.name for o in g.output)) for name, g in transparent
+            ),
+        )
 
     def _is_clear(self, body: onnx.GraphProto) -> bool:
         return not body.sparse_initializer and all(self._uses[name] == 1 for name in _defined_names(body))
@@ -270,6 +277,13 @@ class _Reader:
         value = _constant_list(attributes) if tensor is None else tensor
         if value is not None:
             self.stored[node.output[0]] = value
+
+
+def _count_params(graph: onnx.GraphProto) -> int:
+    """Elements of a graph's own weights."""
+    constants = (tensor for tensor in map(constant_tensor, graph.node) if tensor is not None)
+    weights = (t for t in (*graph.initializer, *constants) if _is_weight_type(tensor_dtype(t)))
+    return sum(math.prod(tensor.dims) for tensor in weights)
 
 
 def _defined_names(graph: onnx.GraphProto) -> Iterator[str]:

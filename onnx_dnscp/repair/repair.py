@@ -19,7 +19,7 @@ from onnx_dnscp.repair.batch_norm import estimate_statistics
 from onnx_dnscp.repair.compensation import Moments, stretch
 from onnx_dnscp.repair.least_squares import Normal
 from onnx_dnscp.repair.observe import observe
-from onnx_dnscp.repair.sites import Matrix, Site, find_sites
+from onnx_dnscp.repair.sites import Matrix, RepairSite, find_sites
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 
@@ -112,7 +112,9 @@ class _Worker:
         num_batches: How many batches it will look at.
     """
 
-    def __init__(self, site: Site, values: Mapping[str, NDArray[Any]], repairs: Repairs, num_batches: int) -> None:
+    def __init__(
+        self, site: RepairSite, values: Mapping[str, NDArray[Any]], repairs: Repairs, num_batches: int
+    ) -> None:
         self.site = site
         self._repairs = repairs
         self._stored = values[site.weight]

@@ -11,7 +11,7 @@ from onnx_dnscp.data.augment import AugmentationName
 from onnx_dnscp.data.function import is_function
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.masks.methods import METHODS
-from onnx_dnscp.masks.ranked import Schedule
+from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
 from onnx_dnscp.measure.costs import Metric
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, OptimizerName, OptimizerSettings
@@ -112,7 +112,7 @@ class PruneOptions(BaseModel):
     batch_norm: BatchNormChoice = "auto"
     restore_norm: bool | None = None
     method: str = "dnscp"
-    schedule: Schedule | None = None
+    schedule: RankedSchedule | None = None
     rule: RuleName = "doc"
     sensitivity: float | None = Field(default=None, ge=0)
     repair: bool | None = None

@@ -167,8 +167,12 @@ def _check_slices(plan: Plan, expected: Plan) -> None:
                     f"Group {entry.id} of the plan gives slices of {given.tensor!r} axis {given.axis} that do not "
                     "match the channels it removes; leave 'slices' out or make the plan again."
                 )
-        if entry.slices and len(entry.slices) != len(wanted):
-            raise UsageError(f"Group {entry.id} of the plan leaves out tensors that its channels run through.")
+        left_out = wanted.keys() - {(given.tensor, given.axis) for given in entry.slices}
+        if entry.slices and left_out:
+            tensor, axis = min(left_out)
+            raise UsageError(
+                f"Group {entry.id} of the plan leaves out {tensor!r} axis {axis}, which its channels run through."
+            )
     for name, consumer in plan.consumers.items():
         known = expected.consumers.get(name)
         if known is None or sorted(consumer.input_channels) != known.input_channels:

@@ -11,7 +11,7 @@ from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.errors import DataError, RequestError
 from onnx_dnscp.measure.evaluation import batch_limit
-from onnx_dnscp.model.graph import Graph
+from onnx_dnscp.model.graph import Graph, dimensions
 from onnx_dnscp.model.units import Removal, Units
 from onnx_dnscp.system.memory import usable_cores
 from onnx_dnscp.training.differentiable import ORT_ABILITIES
@@ -86,8 +86,8 @@ class Trainer:
             )
         if self.options.cache_teacher and not self.dataset.fixed:
             raise RequestError(
-                "--cache-teacher keeps the original's answers to samples that stay the same, and these are drawn anew "
-                "every time they are read; leave it out."
+                "--cache-teacher keeps the original's answers to samples that stay the same, and those of "
+                f"{self.dataset.description!r} are drawn anew every time they are read; leave it out."
             )
 
     def view(
@@ -238,9 +238,15 @@ class Trainer:
                 )
             return Regression(name, self._first(shard_size))
         if not self.dataset.has_labels:
-            raise DataError("Cross-entropy needs labels, and the data has none; use --loss distill.")
+            raise DataError(
+                f"--loss {name} needs labels, and {self.dataset.description!r} has none; use --loss distill."
+            )
         if self.scores is None:
-            raise RequestError("Cross-entropy needs one output of shape (batch, classes); use --loss distill.")
+            found = ", ".join(f"{o.name!r} {dimensions(o.type)}" for o in self.graph.proto.graph.output)
+            raise RequestError(
+                f"--loss {name} needs one output of shape (batch, classes), and the model has {found}; use --loss "
+                "distill."
+            )
         kind = BinaryCrossEntropy if name == "bce" else CrossEntropy
         return kind((shard_size, self.scores[1]))
 

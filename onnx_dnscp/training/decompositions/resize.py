@@ -35,12 +35,18 @@ def resize(site: Site) -> str | None:
     companion = _companion(site, [shape[axis] for axis in axes], sizes if scales is None else None)
     y = site.operand(0)
     for place, axis in enumerate(axes):
-        stays = sizes is not None and sizes[place] == shape[axis] if scales is None else scales[place] == 1
-        if crops or not stays or companion != (1, 1):
+        if crops or companion != (1, 1) or not _stays(place, shape[axis], scales, sizes):
             matrix = _matrix(site, place, shape[axis], scales, sizes, companion)
             y = apply_matrix(site, y, shape, axis, matrix)
             shape[axis] = len(matrix)
     return y
+
+
+def _stays(place: int, size: int, scales: NDArray[Any] | None, sizes: NDArray[Any] | None) -> bool:
+    """Whether one of the resized axes keeps its size."""
+    if scales is not None:
+        return bool(scales[place] == 1)
+    return sizes is not None and bool(sizes[place] == size)
 
 
 def _companion(site: Site, inputs: list[int], sizes: NDArray[Any] | None) -> tuple[int, int]:

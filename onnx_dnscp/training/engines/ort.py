@@ -65,7 +65,10 @@ class OrtEngine:
         outputs = {output.name for output in gradient_graph.graph.output}
         self.trainable = tuple(name for name in view.trainable if f"{name}_grad" in outputs)
         if not self.trainable:
-            raise RequestError("No weight of the model receives a gradient, so it cannot be trained; use --no-train.")
+            raise RequestError(
+                f"None of the {len(view.trainable)} weights of the model that should learn receives a gradient, so it "
+                "cannot be trained; use --no-train."
+            )
         self._weights = {name: value.copy() for name, value in view.values.items()}
         self.parameters: Parameters = HostParameters(self._weights)
         settings = optimizer or OptimizerSettings()

@@ -66,7 +66,9 @@ class Distillation:
         self._taps = [*outputs, *hints]
         targets = {name: value for name, value in self._targets(self._first).items() if value.size}
         if not any(name in targets for name in outputs):
-            raise RequestError("Self-distillation has no output to compare; use --no-train.")
+            raise RequestError(
+                f"Self-distillation has nothing to compare: {', '.join(outputs)} has no elements; use --no-train."
+            )
         self._taps = list(targets)
         num_hints = sum(name in hints for name in targets)
         num_outputs = len(targets) - num_hints

@@ -15,7 +15,7 @@ from onnx_dnscp.training.rewrites.depthwise import block_depthwise, block_depthw
 from onnx_dnscp.training.rewrites.fusion import fuse_into_convolutions
 from onnx_dnscp.training.rewrites.input_gradient import split_input_gradient
 from onnx_dnscp.training.rewrites.kernels import channel_block
-from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, Pen, Rule, sweep
+from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, Pen, Rewrite, sweep
 
 
 def rewrite(model: onnx.ModelProto, *, block: int | None = None) -> None:
@@ -27,7 +27,7 @@ def rewrite(model: onnx.ModelProto, *, block: int | None = None) -> None:
     """
     pen = Pen(model, channel_block() if block is None else block)
     pen.apply(replace_clip_gradient(model))
-    rules: list[Rule] = [split_input_gradient]
+    rules: list[Rewrite] = [split_input_gradient]
     if pen.block:
         norm = BlockedBatchNorm(pen, model.graph.node)
         rules = [block_forward, block_depthwise, block_input_gradient, block_depthwise_gradient, *rules]

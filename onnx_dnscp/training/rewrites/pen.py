@@ -88,7 +88,7 @@ class Pen:
         self.made_in_blocks.add(output)
         self.emit("ReorderOutput", blocked, output=output, domain=BLOCKED_DOMAIN, shape=shape, channels=shape[1])
 
-    def apply(self, *rules: Rule) -> None:
+    def apply(self, *rules: Rewrite) -> None:
         """Let the first rule that fits replace each node of the graph, in order."""
         for node in self._graph.node:
             if not any(rule(self, node) for rule in rules):
@@ -102,7 +102,7 @@ class Pen:
         return f"dnscp//rewritten/{self._count}"
 
 
-Rule = Callable[[Pen, onnx.NodeProto], bool]
+Rewrite = Callable[[Pen, onnx.NodeProto], bool]
 """Writes what replaces a node and returns True, or writes nothing and returns False."""
 
 
