@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from onnx_dnscp.errors import RequestError
+from onnx_dnscp.model.editor import add_constant, keep_needed, set_elements
 from onnx_dnscp.model.graph import Graph, read_graph
 from onnx_dnscp.model.units import Consumer, Units
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.training.frontier import cut_behind, find_frontier, listed
+from onnx_dnscp.training.frontier import find_frontier, listed
 from onnx_dnscp.training.passes.auto_pad import make_pads_explicit
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode, freeze_batch_norm, train_batch_norm
 from onnx_dnscp.training.passes.branches import inline_decided_branches
@@ -82,8 +83,7 @@ class TrainingView:
 
     def add_constant(self, name: str, values: NDArray[Any]) -> str:
         """Store a constant and return its name."""
-        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
-        return name
+        return add_constant(self.model.graph, name, values)
 
     def add_node(self, op_type: str, inputs: list[str], output: str | list[str], **attributes: Any) -> str:
         """Append a node and return the name of its (first) output."""
@@ -179,16 +179,15 @@ def _end_at_frontier(
     frontier = find_frontier(view.model, graph, inputs, view.trainable, known, squashed=squashed)
     view.taps, view.notes = frontier.taps, frontier.notes()
     taps = {tap for group in frontier.taps.values() for tap in group}
-    cut_behind(view.model, taps)
+    keep_needed(view.model.graph, taps)
     here = {name for node in view.model.graph.node for name in (*node.input, *node.output)}
     view.trainable = [name for name in view.trainable if name in here]
     view.statistics = {old: new for old, new in view.statistics.items() if new in here}
     view.masks = [name for name in view.masks if name in here]
     for name in [name for name in view.values if name not in here]:
         del view.values[name]
-    declared = [i for i in view.model.graph.input if i.name in here or i.name in inputs or i.name == MASK_INPUT]
-    del view.model.graph.input[:]
-    view.model.graph.input.extend(declared)
+    fed = here | {*inputs, MASK_INPUT}
+    set_elements(view.model.graph.input, [i for i in view.model.graph.input if i.name in fed])
     return list(dict.fromkeys(stop for group in frontier.stops.values() for stop in group))
 
 
@@ -238,10 +237,10 @@ def _feed(model: onnx.ModelProto, names: Collection[str]) -> None:
     """Turn initializers into graph inputs, so that the training graph reads them from outside."""
     graph = model.graph
     declared = {i.name for i in graph.input}
-    for tensor in [t for t in graph.initializer if t.name in names]:
-        if tensor.name not in declared:
+    for tensor in graph.initializer:
+        if tensor.name in names and tensor.name not in declared:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        graph.initializer.remove(tensor)
+    set_elements(graph.initializer, [tensor for tensor in graph.initializer if tensor.name not in names])
 
 
 def _is_float(graph: Graph, operand: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+
+from onnx_dnscp.model.editor import attributes
 
 _AXES_AS_INPUT = 18  # the opset from which reductions other than ReduceSum take their axes as an input
 _SUM_AXES_AS_INPUT = 13
@@ -39,13 +42,14 @@ class Site:
     constants: list[onnx.TensorProto] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=count)
 
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """Values of all attributes of the node; strings are `str`."""
+        return attributes(self.node)
+
     def attribute(self, name: str, default: Any = None) -> Any:
-        """Value of an attribute of the node; strings are `str`."""
-        for attribute in self.node.attribute:
-            if attribute.name == name:
-                value = helper.get_attribute_value(attribute)
-                return value.decode() if isinstance(value, bytes) else value
-        return default
+        """Value of one attribute of the node."""
+        return self.attributes.get(name, default)
 
     def operand(self, position: int) -> str:
         """Name of an input, or "" where it is omitted."""
