@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import onnx_dnscp.training.decompositions  # noqa: F401  (registers the rules)
-from onnx_dnscp.model.editor import replace_nodes
+from onnx_dnscp.model.editor import FreshNames, replace_nodes
 from onnx_dnscp.model.runtime import default_opset
 from onnx_dnscp.model.structure import copy_structure, is_big
 from onnx_dnscp.tracing.probe import FLOATS
@@ -28,13 +28,13 @@ def decompose(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], tra
         return
     opset, integers = default_opset(model), _integer_tensors(model)
     stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    moving = set(trainable)
+    moving, names = set(trainable), FreshNames(graph)
 
     def replaced(node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
         rule = None if moving.isdisjoint(node.input) else find_decomposition(node)
         if not moving.isdisjoint(node.input):
             moving.update(name for name in node.output if name not in integers)
-        site = Site(node, opset, shapes, stored, integers, moving)
+        site = Site(node, opset, shapes, stored, names, integers, moving)
         results = rule(site) if rule else None
         if results is None:
             return None

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from onnx_dnscp.model.editor import add_constant, replace_nodes
+from onnx_dnscp.model.editor import FreshNames, add_constant, replace_nodes
 from onnx_dnscp.training.rewrites.shapes import Shape, known_shapes
 
 MICROSOFT_DOMAIN = "com.microsoft"
@@ -34,6 +34,7 @@ class Pen:
         self.made_in_blocks: set[str] = set()
         self._graph = model.graph
         self._nodes: list[onnx.NodeProto] = []
+        self._names = FreshNames(model.graph)
         self._count = 0
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
@@ -99,7 +100,7 @@ class Pen:
 
     def _fresh(self) -> str:
         self._count += 1
-        return f"dnscp//rewritten/{self._count}"
+        return self._names.fresh(f"dnscp//rewritten/{self._count}")
 
 
 Rule = Callable[[Pen, onnx.NodeProto], bool]
