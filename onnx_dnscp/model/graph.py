@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
+from onnx_dnscp.model.editor import decoded
 from onnx_dnscp.model.runtime import default_opset
-from onnx_dnscp.model.structure import all_nodes, bodies, constant_tensor, tensor_dtype
+from onnx_dnscp.model.structure import all_nodes, bodies, captured_names, constant_tensor, tensor_dtype
 
 ONE_TO_ONE = frozenset(
     {"Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
@@ -252,7 +253,7 @@ class _Reader:
         captured: tuple[str, ...],
         transparent: Iterable[tuple[str, onnx.GraphProto]],
     ) -> Node:
-        attributes = {a.name: _decoded(a) for a in node.attribute if _is_plain(node, a)}
+        attributes = {a.name: decoded(a) for a in node.attribute if _is_plain(node, a)}
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
             self._store_constant(node, attributes)
         return Node(
@@ -304,24 +305,6 @@ def _attribute_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
 def _is_plain(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> bool:
     """Whether an attribute is decoded with its node; big constants are decoded when they are asked for."""
     return not _attribute_graphs(attribute) and not (node.op_type == "Constant" and attribute.name == "value")
-
-
-def _decoded(attribute: onnx.AttributeProto) -> Any:
-    if attribute.type == onnx.AttributeProto.TENSOR:
-        return numpy_helper.to_array(attribute.t)
-    value = helper.get_attribute_value(attribute)
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def captured_names(body: onnx.GraphProto) -> Iterator[str]:
-    """Names a sub-graph reads from outside itself."""
-    own = {i.name for i in body.input} | {t.name for t in body.initializer}
-    for node in body.node:
-        yield from (name for name in node.input if name and name not in own)
-        for inner in bodies(node):
-            yield from (name for name in captured_names(inner) if name not in own)
-        own.update(node.output)
-    yield from (output.name for output in body.output if output.name not in own)
 
 
 def _constant_list(attributes: Mapping[str, Any]) -> NDArray[Any] | None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.model.graph import Body, Graph, Node, captured_names
+from onnx_dnscp.model.graph import Body, Graph, Node
 from onnx_dnscp.model.runtime import Session
-from onnx_dnscp.model.structure import bodies
+from onnx_dnscp.model.structure import bodies, captured_names
 from onnx_dnscp.model.trace import Trace
 from onnx_dnscp.tracing.probe import INTEGERS, ask, inferred_types, integers_in
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
+from onnx_dnscp.model.editor import attributes
 from onnx_dnscp.training.abilities import Abilities, Passage
 
 _STEPS = Passage((), (0, 1, 2))  # the result moves in steps: its derivative is 0 wherever there is one
@@ -47,14 +47,14 @@ def passage(node: onnx.NodeProto) -> Passage | None:
 
     Reductions and activations that are decomposed before (training/decompositions) need no entry here.
     """
-    attributes: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if node.op_type == "Cast" and attributes["to"] != TensorProto.FLOAT:
+    given = attributes(node)
+    if node.op_type == "Cast" and given["to"] != TensorProto.FLOAT:
         return _STEPS
-    if node.op_type == "Pad" and attributes.get("mode", b"constant") != b"constant":
+    if node.op_type == "Pad" and given.get("mode", "constant") != "constant":
         return None
-    if attributes.get("reduction", b"none") != b"none":
+    if given.get("reduction", "none") != "none":
         return None  # for ScatterElements and ScatterND the runtime takes no notice of it
-    if node.op_type == "BatchNormalization" and not attributes.get("training_mode"):
+    if node.op_type == "BatchNormalization" and not given.get("training_mode"):
         return None  # the runtime's gradient of inference mode is wrong
     return _TABLE.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
 

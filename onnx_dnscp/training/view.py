@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from onnx_dnscp.errors import RequestError
+from onnx_dnscp.model.editor import add_constant, keep_needed, replace_nodes, set_elements
 from onnx_dnscp.model.graph import Graph, read_graph
 from onnx_dnscp.model.units import Consumer, Units
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.abilities import Abilities
 from onnx_dnscp.training.differentiable import ORT_ABILITIES
-from onnx_dnscp.training.frontier import Frontier, cut_behind, find_frontier, listed
+from onnx_dnscp.training.frontier import Frontier, find_frontier, listed
 from onnx_dnscp.training.optimizers import ParameterSettings
 from onnx_dnscp.training.passes.auto_pad import make_pads_explicit
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode, freeze_batch_norm, train_batch_norm
@@ -110,25 +111,26 @@ class TrainingView:
     def add_gates(self, gates: str) -> None:
         """Multiply every masked weight, in front of its mask, by a (units,) tensor that is at hand before all nodes."""
         graph, one = self.model.graph, self.add_constant(f"{gates}/one", np.ones(1, dtype=np.float32))
-        whole, nodes = f"{gates}/whole", []
-        nodes.append(helper.make_node("Concat", [gates, one], [whole], name=whole, axis=0))  # FIXED picks the 1
+        whole = f"{gates}/whole"  # FIXED picks the appended 1
         indices = {node.output[0]: node.input[1] for node in graph.node if node.output[0] in self.masks}
-        for node in graph.node:
-            mask = next((name for name in node.input if name in indices), None) if node.op_type == "Mul" else None
-            if mask is not None:
-                own, gated = f"{mask}/gate", f"{mask}/gated"
-                weight = 1 - list(node.input).index(mask)
-                nodes.append(helper.make_node("Gather", [whole, indices[mask]], [own], name=own))
-                nodes.append(helper.make_node("Mul", [node.input[weight], own], [gated], name=gated))
-                node.input[weight] = gated
-            nodes.append(node)
-        del graph.node[:]
-        graph.node.extend(nodes)
+
+        def gated(node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
+            mask = next((name for name in node.input if name in indices), None)
+            if mask is None or node.op_type != "Mul":
+                return None
+            own, product = f"{mask}/gate", f"{mask}/gated"
+            weight = 1 - list(node.input).index(mask)
+            gather = helper.make_node("Gather", [whole, indices[mask]], [own], name=own)
+            multiply = helper.make_node("Mul", [node.input[weight], own], [product], name=product)
+            node.input[weight] = product
+            return [gather, multiply, node]
+
+        replace_nodes(graph, gated)
+        set_elements(graph.node, [helper.make_node("Concat", [gates, one], [whole], name=whole, axis=0), *graph.node])
 
     def add_constant(self, name: str, values: NDArray[Any]) -> str:
         """Store a constant and return its name."""
-        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
-        return name
+        return add_constant(self.model.graph, name, values)
 
     def add_node(self, op_type: str, inputs: list[str], output: str | list[str], **attributes: Any) -> str:
         """Append a node and return the name of its (first) output."""
@@ -224,16 +226,15 @@ def _end_at_frontier(view: TrainingView, frontier: Frontier, inputs: Collection[
     """
     view.taps, view.notes = frontier.taps, frontier.notes()
     taps = {tap for group in frontier.taps.values() for tap in group}
-    cut_behind(view.model, taps)
+    keep_needed(view.model.graph, taps)
     here = {name for node in view.model.graph.node for name in (*node.input, *node.output)}
     view.trainable = [name for name in view.trainable if name in here]
     view.statistics = {old: new for old, new in view.statistics.items() if new in here}
     view.masks = [name for name in view.masks if name in here]
     for name in [name for name in view.values if name not in here]:
         del view.values[name]
-    declared = [i for i in view.model.graph.input if i.name in here or i.name in inputs or i.name == MASK_INPUT]
-    del view.model.graph.input[:]
-    view.model.graph.input.extend(declared)
+    fed = here | {*inputs, MASK_INPUT}
+    set_elements(view.model.graph.input, [i for i in view.model.graph.input if i.name in fed])
     return list(dict.fromkeys(stop for group in frontier.stops.values() for stop in group))
 
 
@@ -283,10 +284,10 @@ def _feed(model: onnx.ModelProto, names: Collection[str]) -> None:
     """Turn initializers into graph inputs, so that the training graph reads them from outside."""
     graph = model.graph
     declared = {i.name for i in graph.input}
-    for tensor in [t for t in graph.initializer if t.name in names]:
-        if tensor.name not in declared:
+    for tensor in graph.initializer:
+        if tensor.name in names and tensor.name not in declared:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        graph.initializer.remove(tensor)
+    set_elements(graph.initializer, [tensor for tensor in graph.initializer if tensor.name not in names])
 
 
 def _is_float(graph: Graph, operand: str) -> bool:

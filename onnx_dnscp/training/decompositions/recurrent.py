@@ -130,7 +130,7 @@ def _unroll(site: Site, num_gates: int, default: tuple[str, ...], step: Step) ->
     steps, batch, _ = site.shape()
     both = site.attribute("direction", "forward")
     count = 2 if both == "bidirectional" else 1
-    names = [n.decode() if isinstance(n, bytes) else n for n in site.attribute("activations", ())]
+    names = site.attribute("activations", ())
     names = names or list(default * count)
     if _has_unusual_options(site) or not PLAIN.issuperset(names):
         return None

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper
 
 from onnx_dnscp.training.decompositions.axis_maps import apply_matrix, run_alone
 from onnx_dnscp.training.decompositions.registry import Site, decomposition
@@ -74,7 +73,7 @@ def _matrix(
     """(outputs, inputs) of one axis: the operator's answer to the identity, whose rows lie along the batch axis."""
     x = np.zeros((size, 1, size, companion[0]), dtype=np.float32)
     x += np.eye(size, dtype=np.float32)[:, None, :, None]
-    attributes = {a.name: helper.get_attribute_value(a) for a in site.node.attribute if a.name != "axes"}
+    attributes = {name: value for name, value in site.attributes.items() if name != "axes"}
     roi = site.value(_ROI)
     if roi is not None and roi.size:
         num_axes = roi.size // 2

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import onnx_dnscp.training.decompositions  # noqa: F401  (registers the rules)
+from onnx_dnscp.model.editor import FreshNames, replace_nodes
 from onnx_dnscp.model.runtime import default_opset
 from onnx_dnscp.model.structure import copy_structure, is_big
 from onnx_dnscp.tracing.probe import FLOATS
@@ -35,23 +36,22 @@ def decompose(
         return
     opset, integers = default_opset(model), _integer_tensors(model)
     stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    moving = set(trainable)
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
+    moving, names = set(trainable), FreshNames(graph)
+
+    def replaced(node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
         is_wanted = abilities.decomposed(node) and not moving.isdisjoint(node.input)
         rule = find_decomposition(node) if is_wanted else None
         if not moving.isdisjoint(node.input):
             moving.update(name for name in node.output if name not in integers)
-        site = Site(node, opset, shapes, stored, integers, moving)
+        site = Site(node, opset, shapes, stored, names, integers, moving)
         results = rule(site) if rule else None
         if results is None:
-            nodes.append(node)
-            continue
+            return None
         _name_results(site, [results] if isinstance(results, str) else results)
-        nodes += site.nodes
         graph.initializer.extend(site.constants)
-    del graph.node[:]
-    graph.node.extend(nodes)
+        return site.nodes
+
+    replace_nodes(graph, replaced)
 
 
 def _integer_tensors(model: onnx.ModelProto) -> set[str]:
