@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from budgets import budget_of
 from test_masks import chain_units, group_units
 
 from onnx_dnscp import RequestError, prune
 from onnx_dnscp.cli.main import run as command
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.fpgm import GeometricMedian, distance_sums
 from onnx_dnscp.masks.magnitude import Magnitude
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
@@ -26,7 +26,7 @@ WITHOUT_TRAINING = [name for name, entry in METHODS.items() if not entry.needs_l
 
 def settings_for(units: Units, ratio: float, schedule: Schedule | None = None, seed: int = 0) -> MethodSettings:
     """A target in channels."""
-    return MethodSettings(units, Budget(units, "channels", ratio), np.random.default_rng(seed), schedule)
+    return MethodSettings(units, budget_of(units, "channels", ratio), np.random.default_rng(seed), schedule)
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -139,7 +139,7 @@ def test_a_choice_made_at_the_start_stays_with_aligned_counts() -> None:
     units = chain_units()
     rng = np.random.default_rng(0)
     for ratio in (0.1, 0.2, 0.3, 0.4, 0.5):
-        budget = Budget(units, "channels", ratio, align=2)
+        budget = budget_of(units, "channels", ratio, align=2)
         chosen = METHODS["magnitude-l2"].make(MethodSettings(units, budget))
         mask = chosen.begin(units.graph.stored, 10)
         for _ in range(10):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 import pytest
+from budgets import budget_of
 from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 from onnx import checker, numpy_helper, shape_inference
@@ -20,7 +21,6 @@ from random_graphs import HEADS, PLAIN, RandomGraph, random_graphs
 from models import Arrays, copied, load, run, stored_arrays, stored_tensors
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import one_shot
 from onnx_dnscp.measure.costs import CostModel, model_costs
 from onnx_dnscp.model.graph import read_graph
@@ -87,7 +87,7 @@ def removals(units: Units) -> Iterator[Removed]:
 def budgeted(units: Units) -> Removed:
     """What the statistic chooses for half of the channels, or for as many as there can be."""
     most = 1 - len(units.groups) / units.num_units
-    return ~one_shot(units, Budget(units, "channels", min(0.5, most)), units.graph.stored)
+    return ~one_shot(units, budget_of(units, "channels", min(0.5, most)), units.graph.stored)
 
 
 def full_check(model: onnx.ModelProto) -> str:
@@ -187,7 +187,7 @@ def check_removal(graph: RandomGraph, units: Units, removed: Removed) -> onnx.Mo
         assert_close(got, from_plan)
     check_stored(model, pruned, plan)
     again = read_graph(pruned)
-    assert CostModel(units).costs(removed) == model_costs(again, trace(again, like=units.trace))
+    assert CostModel(units).costs(~removed) == model_costs(again, trace(again, like=units.trace))
     np.testing.assert_array_equal(removed_units(plan, units, "original"), removed)
     return pruned
 

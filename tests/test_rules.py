@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from budgets import budget_of
 from numpy.typing import NDArray
 from test_masks import chain_units, group_units
 from test_methods import settings_for
 
 from models import filled, load
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import DnsCp
 from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.masks.rules import RuleName, make_rule, rule_align
@@ -30,7 +30,7 @@ def make(units: Units, rule: RuleName, ratio: float, c_rate: float = 0.1) -> Dns
     """DNS-CP by one of the rules, every draw updating."""
     return DnsCp(
         units,
-        Budget(units, "channels", ratio),
+        budget_of(units, "channels", ratio),
         np.random.default_rng(0),
         rule=make_rule(rule, c_rate),
         gamma=1e-9,
@@ -144,7 +144,7 @@ def test_patent_updates_every_layer_at_every_step() -> None:
     moved = {}
     for name in ("doc", "patent"):
         method = DnsCp(
-            units, Budget(units, "channels", 0.8), np.random.default_rng(0), rule=make_rule(name, 0.1), gamma=1e12,
+            units, budget_of(units, "channels", 0.8), np.random.default_rng(0), rule=make_rule(name, 0.1), gamma=1e12,
             power=5.0,
         )  # fmt: skip
         method.begin(weights, 10)
@@ -171,7 +171,7 @@ def test_every_rule_settles_at_the_target(name: RuleName, ratio: float) -> None:
 def test_masks_hold_the_target_and_stay_while_weights_do(align: int, ratio: float) -> None:
     """From the first mask on, also where counts are multiples; a channel that grows takes another's place at once."""
     units = wide_units(16)
-    budget = Budget(units, "channels", ratio, align=align)
+    budget = budget_of(units, "channels", ratio, align=align)
     method = DnsCp(units, budget, np.random.default_rng(0), gamma=1e-9)
     weights = rising_weights()
     mask = method.begin(weights, 10)

@@ -82,14 +82,14 @@ def _count_free(fields: Sequence[UnitField], frozen: NDArray[np.bool_]) -> int:
 
 def _report_group(units: Units, costs: CostModel, index: int, frozen: NDArray[np.bool_]) -> GroupReport:
     group = units.groups[index]
-    all_but_one = np.zeros(units.num_units, dtype=bool)
-    all_but_one[group.first + 1 : group.first + group.width] = True
+    mask = np.ones(units.num_units, dtype=bool)
+    mask[group.slice][1:] = False
     return GroupReport(
         id=group.id,
         width=group.width,
         excluded=int(frozen[group.slice].sum()),
         consumers=list(group.consumers),
         producers=list(group.producers),
-        params_share=costs.removed_ratio(all_but_one, "params"),
-        macs_share=costs.removed_ratio(all_but_one, "macs"),
+        params_share=costs.saved_params(mask),
+        macs_share=costs.saved_macs(mask),
     )

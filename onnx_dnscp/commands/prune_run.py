@@ -27,6 +27,7 @@ from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.rules import rule_align
 from onnx_dnscp.measure import latency
 from onnx_dnscp.measure.evaluation import batch_limit, check_targets, class_output, evaluate_model
+from onnx_dnscp.measure.metrics import COSTS, Cost, CostInputs
 from onnx_dnscp.model.load import LoadedModel, load_model
 from onnx_dnscp.model.units import Units
 from onnx_dnscp.runs.keeper import Keeper
@@ -148,7 +149,7 @@ class Run:
                 begin=lambda own: run.begin(own),
                 seconds_after=lambda phase, step: run.seconds_after(phase, step),
             ),
-            budget=make_budget(self.units, options),
+            budget=make_budget(self.units, options, self.budget.cost),
             dataset=self.dataset if train or (self.dataset is not None and self.dataset.real) else None,
             options=options,
             trained=self.loaded.proto,
@@ -266,14 +267,16 @@ def named_functions(options: PruneOptions) -> dict[str, str]:
     return {option: str(path) for option, path in given.items() if path is not None and is_function(path)}
 
 
-def make_budget(units: Units, options: PruneOptions) -> Budget:
-    """The target that the options ask for.
+def make_budget(units: Units, options: PruneOptions, cost: Cost | None = None) -> Budget:
+    """The target that the options ask for, in their metric, which `cost` is if it has been made before.
 
     Raises:
         RequestError: It is out of reach.
     """
     frozen = frozen_units(units, options.exclude, options.only)
-    return Budget(units, options.metric, options.ratio, align=asked_align(options), frozen=frozen)
+    if cost is None:
+        cost = COSTS[options.metric](CostInputs(units, frozen, options.threads))
+    return Budget(units, cost, options.ratio, align=asked_align(options), frozen=frozen)
 
 
 def asked_align(options: PruneOptions) -> int | None:
