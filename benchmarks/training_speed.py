@@ -34,6 +34,8 @@ from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import DnsCp, one_shot
+from onnx_dnscp.measure.cost_registry import CostInputs
+from onnx_dnscp.measure.costs import channels, macs
 from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.surgery.apply import apply_cuts
@@ -119,7 +121,7 @@ class _Masks:
     def __init__(self, units: Units, engine: OrtEngine) -> None:
         self.units = units
         self._engine = engine
-        self._method = DnsCp(units, Budget(units, "channels", RATIO), np.random.default_rng(0))
+        self._method = DnsCp(units, Budget(units, channels(CostInputs(units)), RATIO), np.random.default_rng(0))
         self.mask: Mask = self._method.first_mask(engine.parameters)
         self._step = NUM_STEPS // 4
 
@@ -262,7 +264,7 @@ def _half(model: onnx.ModelProto, align: int) -> tuple[onnx.ModelProto, float]:
     """The model without half of its MACs, and the share of them that is left."""
     graph = read_graph(model)
     units = discover_units(graph, trace(graph))
-    budget = Budget(units, "macs", RATIO, align=align)
+    budget = Budget(units, macs(CostInputs(units)), RATIO, align=align)
     mask = one_shot(units, budget, graph.stored)
     return apply_cuts(model, units, plan_cuts(units, mask)), 1 - budget.ratio(mask)
 

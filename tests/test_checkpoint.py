@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from budgets import budget_of
 
 from models import load
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.methods import METHODS, MethodSettings
 from onnx_dnscp.model.units import Units
 from onnx_dnscp.training.checkpoint import PhaseState, load_state, save_state
@@ -140,7 +140,7 @@ class Run:
 
     def train(self, path: Path, *, stop: int = STEPS, saved: PhaseState | None = None, start: int | None = None) -> Run:
         """From the beginning or from a state; write the state after step `stop` to `path`."""
-        budget = Budget(self.units, "channels", 0.5)
+        budget = budget_of(self.units, "channels", 0.5)
         rng = np.random.default_rng(5)
         settings = MethodSettings(
             self.units, budget, rng, schedule=None, rule=self.rule, c_rate=0.0, gamma=0.5, power=1.0

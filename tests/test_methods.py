@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from budgets import budget_of
 from mask_cases import chain_units, group_units, settings_for
 
 from onnx_dnscp import RequestError, prune
 from onnx_dnscp.cli.main import run as command
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.fpgm import GeometricMedian, distance_sums
 from onnx_dnscp.masks.magnitude import Magnitude
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
@@ -132,7 +132,7 @@ def test_a_choice_made_at_the_start_stays_with_aligned_counts() -> None:
     units = chain_units()
     rng = np.random.default_rng(0)
     for ratio in (0.1, 0.2, 0.3, 0.4, 0.5):
-        budget = Budget(units, "channels", ratio, align=2)
+        budget = budget_of(units, "channels", ratio, align=2)
         chosen = METHODS["magnitude-l2"].make(MethodSettings(units, budget))
         mask = chosen.first_mask(HostParameters(units.graph.stored))
         for _ in range(10):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 import pytest
+from budgets import budget_of
 from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 from onnx import checker, numpy_helper, shape_inference
@@ -20,7 +21,6 @@ from random_graphs import HEADS, PLAIN, RandomGraph, random_graphs
 from models import Arrays, copied, load, run, stored_arrays, stored_tensors
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import one_shot
 from onnx_dnscp.measure.costs import CostModel, model_costs
 from onnx_dnscp.model.graph import read_graph
@@ -86,7 +86,7 @@ def some_masks(units: Units) -> Iterator[Mask]:
 def budgeted(units: Units) -> Mask:
     """What the statistic leaves when half of the channels go, or as many as can."""
     most = 1 - len(units.groups) / units.num_units
-    return one_shot(units, Budget(units, "channels", min(0.5, most)), units.graph.stored)
+    return one_shot(units, budget_of(units, "channels", min(0.5, most)), units.graph.stored)
 
 
 def full_check(model: onnx.ModelProto) -> str:

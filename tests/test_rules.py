@@ -6,12 +6,12 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from budgets import budget_of
 from mask_cases import chain_units, group_units, settings_for
 from numpy.typing import NDArray
 
 from models import filled, load
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import DnsCp
 from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.masks.rules import RuleName, make_rule, rule_align
@@ -33,7 +33,7 @@ def make(units: Units, rule: RuleName, ratio: float, c_rate: float = 0.1) -> Dns
     """DNS-CP by one of the rules, every draw updating."""
     return DnsCp(
         units,
-        Budget(units, "channels", ratio),
+        budget_of(units, "channels", ratio),
         np.random.default_rng(0),
         rule=make_rule(rule, c_rate),
         gamma=1e-9,
@@ -148,7 +148,7 @@ def test_patent_updates_every_layer_at_every_step() -> None:
     for name in RULES:
         for gamma in (1e-9, 1e12):
             method = DnsCp(
-                units, Budget(units, "channels", 0.6), np.random.default_rng(0), rule=make_rule(name, 0.1),
+                units, budget_of(units, "channels", 0.6), np.random.default_rng(0), rule=make_rule(name, 0.1),
                 gamma=gamma, power=5.0,
             )  # fmt: skip
             method.first_mask(HostParameters(weights))
@@ -176,7 +176,7 @@ def test_every_rule_settles_at_the_target(name: RuleName, ratio: float) -> None:
 def test_masks_hold_the_target_and_stay_while_weights_do(align: int, ratio: float) -> None:
     """From the first mask on, also where counts are multiples; a channel that grows takes another's place at once."""
     units = wide_units(16)
-    budget = Budget(units, "channels", ratio, align=align)
+    budget = budget_of(units, "channels", ratio, align=align)
     method = DnsCp(units, budget, np.random.default_rng(0), gamma=1e-9)
     weights = rising_weights()
     mask = method.first_mask(HostParameters(weights))

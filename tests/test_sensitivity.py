@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from budgets import budget_of
 from mask_cases import chain_units, group_units
 
 from models import inputs_at, run, stored_arrays
 from onnx_dnscp import prune
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.masks.registry import Measure
@@ -35,7 +35,7 @@ def importance_of(units: Units) -> Vector:
 
 def measured(units: Units, batches: list[Batch]) -> Vector:
     """With the ratio of channels as what is saved."""
-    budget = Budget(units, "channels", 0.5)
+    budget = budget_of(units, "channels", 0.5)
     return group_sensitivity(units.graph.proto, units, importance_of(units), budget.ratio, batches, share=0.5)
 
 
@@ -67,7 +67,7 @@ def test_a_group_that_the_outputs_do_not_see_says_nothing() -> None:
     group = max(units.groups, key=lambda g: g.width)
     readers = {c.weight for c in units.consumers if group.first in c.stored_units}
     model = copy_with_weights(units.graph.proto, {name: 0 * units.graph.stored[name] for name in readers})
-    ratio = Budget(units, "channels", 0.5).ratio
+    ratio = budget_of(units, "channels", 0.5).ratio
     batch = Batch(inputs_at(model, 4, 8))
     found = group_sensitivity(model, units, importance_of(units), ratio, [batch], share=0.5)
     assert found[group.id] == 0
@@ -83,7 +83,7 @@ def test_dnscp_takes_fewer_channels_from_groups_that_matter(schedule: RankedSche
     def kept(offset: float) -> int:
         offsets = np.where([group.width == 8 for group in units.groups], offset, 0.0)
         settings = MethodSettings(
-            units, Budget(units, "channels", 0.5), schedule=schedule, measure=lambda importance: offsets
+            units, budget_of(units, "channels", 0.5), schedule=schedule, measure=lambda importance: offsets
         )
         method = METHODS["dnscp"].make(settings)
         return int(choose_once(method, HostParameters(units.graph.stored), units.num_units)[own].sum())
@@ -98,7 +98,7 @@ def test_a_resumed_run_keeps_the_offsets_it_began_with() -> None:
     offsets = np.linspace(-1, 1, len(units.groups))
 
     def made(measure: Measure) -> Method:
-        return METHODS["dnscp"].make(MethodSettings(units, Budget(units, "channels", 0.5), measure=measure))
+        return METHODS["dnscp"].make(MethodSettings(units, budget_of(units, "channels", 0.5), measure=measure))
 
     def refuse(importance: Vector) -> Vector:
         raise AssertionError("measured again")

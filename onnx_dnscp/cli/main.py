@@ -24,7 +24,7 @@ from onnx_dnscp.data.augment import AUGMENTATIONS
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import Interrupted, PruneError, RequestError, UsageError
 from onnx_dnscp.masks.methods import METHODS
-from onnx_dnscp.measure.costs import METRICS
+from onnx_dnscp.measure.metrics import COSTS
 from onnx_dnscp.model.runtime import first_line, installed_packages
 from onnx_dnscp.runs.options import DEFAULT_LEARNING_RATES, MAX_THREADS, PruneOptions
 from onnx_dnscp.runs.run_directory import preprocess_of
@@ -200,7 +200,7 @@ def inspect_command(model: Path, exclude: tuple[str, ...], only: tuple[str, ...]
 )
 @click.option(
     "--metric",
-    type=click.Choice(METRICS),
+    type=click.Choice(list(COSTS)),
     default="channels",
     help="What the ratio counts [default: channels; with --max-drop, macs].",
 )

@@ -62,7 +62,7 @@ class Prepared:
         """The same on the same model and data for another ratio and into another file."""
         job, options = self.job, self.job.options.model_copy(update={"ratio": ratio, "train": train})
         data = job.data if train or (job.data is not None and job.data.real) else None
-        own = replace(job, budget=make_budget(job.units, options), data=data, options=options)
+        own = replace(job, budget=make_budget(job.units, options, job.budget.cost), data=data, options=options)
         return Prepared(own, Outputs(model, None))
 
     def keeper(self, directory: RunDirectory | None, listener: Listener, *, resumed_by: Path | None = None) -> Keeper:

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from onnx_dnscp.commands.prune_prepare import Prepared, load_for, prepare
@@ -145,7 +144,7 @@ class _Search:
 
     def _look(self) -> None:
         """Try ratios: one-shot first, then with training."""
-        reachable = self._reachable()
+        reachable = self.base.job.budget.reachable(asked_align(self.options) or 1)
         bound = min(self.options.ratio, reachable)
         low, high, tries = 0.0, bound, self.options.max_runs
         if not (self.options.train and METHODS[self.options.method].needs_labels):  # else it has no one-shot cut
@@ -158,12 +157,6 @@ class _Search:
             if self._trained(bound):
                 return
         bisect(self._trained, low, bound, tries)
-
-    def _reachable(self) -> float:
-        """The largest ratio with the counts that were asked for."""
-        budget, none = self.base.job.budget, np.zeros(self.base.job.units.num_units, dtype=bool)
-        align = asked_align(self.options) or 1
-        return budget.ratio(budget.fill_groups(none, np.zeros(none.size), align=align))
 
     def _one_shot(self, ratio: float) -> bool:
         """Cut once, repair, measure; nothing is saved."""

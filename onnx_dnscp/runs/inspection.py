@@ -122,6 +122,6 @@ def _report_group(units: Units, costs: CostModel, index: int, frozen: NDArray[np
         excluded=int(frozen[group.slice].sum()),
         consumers=list(group.consumers),
         producers=list(group.producers),
-        params_share=costs.removed_ratio(one_left, "params"),
-        macs_share=costs.removed_ratio(one_left, "macs"),
+        params_share=costs.saved_params(one_left),
+        macs_share=costs.saved_macs(one_left),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from onnx_dnscp.data.augment import AugmentationName
 from onnx_dnscp.data.function import is_function
@@ -13,7 +13,7 @@ from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
-from onnx_dnscp.measure.costs import Metric
+from onnx_dnscp.measure.metrics import COSTS
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, OptimizerName, OptimizerSettings
 from onnx_dnscp.training.options import BatchNormChoice, EngineName, LossName, TrainingOptions
 
@@ -29,7 +29,8 @@ class PruneOptions(BaseModel):
 
     Attributes:
         ratio: Share to remove, 0 <= ratio < 1; with `max_drop`, the most to remove, as much as possible if not given.
-        metric: What the ratio counts: prunable channels, or all params or MACs; with `max_drop`, MACs if not given.
+        metric: What the ratio counts: prunable channels, or all params or MACs; a name in `measure.metrics.COSTS`.
+            With `max_drop`, MACs if not given.
         max_drop: Percentage points that may be lost; the deepest cut that loses no more is searched. They are those of
             accuracy on the test data, without labels of agreement with the original, and without classes the
             mean difference of the outputs in percent of their magnitude. None removes `ratio`.
@@ -84,7 +85,7 @@ class PruneOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     ratio: float = Field(default=0.5, ge=0, lt=1)
-    metric: Metric = "channels"
+    metric: str = "channels"
     max_drop: float | None = Field(default=None, ge=0, le=100)
     max_runs: int = Field(default=4, ge=1)
     align: int | None = Field(default=None, ge=1)
@@ -140,11 +141,12 @@ class PruneOptions(BaseModel):
             **{field.name: getattr(self, field.name) for field in fields(TrainingOptions) if field.name not in own},
         )
 
-    @field_validator("method")
+    @field_validator("method", "metric")
     @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in METHODS:
-            raise ValueError(f"{name!r} is no method; choose from {', '.join(METHODS)}")
+    def _known(cls, name: str, field: ValidationInfo) -> str:
+        registered = METHODS if field.field_name == "method" else COSTS
+        if name not in registered:
+            raise ValueError(f"{name!r} is no {field.field_name}; choose from {', '.join(registered)}")
         return name
 
 

@@ -13,7 +13,9 @@ from onnx_dnscp.discovery.choose import frozen_units
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.rules import rule_align
 from onnx_dnscp.measure import latency
+from onnx_dnscp.measure.cost_registry import Cost, CostInputs
 from onnx_dnscp.measure.evaluation import evaluate_model
+from onnx_dnscp.measure.metrics import COSTS
 from onnx_dnscp.model.load import LoadedModel
 from onnx_dnscp.model.units import Units
 from onnx_dnscp.repair.samples import repair_batches
@@ -96,14 +98,16 @@ class Job:
         return place.later * (set_up + evaluation) + place.after * step_seconds + measuring
 
 
-def make_budget(units: Units, options: PruneOptions) -> Budget:
-    """The target that the options ask for.
+def make_budget(units: Units, options: PruneOptions, cost: Cost | None = None) -> Budget:
+    """The target that the options ask for, in their metric, which `cost` is if it has been made before.
 
     Raises:
         RequestError: It is out of reach.
     """
     frozen = frozen_units(units, options.exclude, options.only)
-    return Budget(units, options.metric, options.ratio, align=asked_align(options), frozen=frozen)
+    if cost is None:
+        cost = COSTS[options.metric](CostInputs(units, frozen, options.threads))
+    return Budget(units, cost, options.ratio, align=asked_align(options), frozen=frozen)
 
 
 def asked_align(options: PruneOptions) -> int | None:

@@ -68,7 +68,9 @@ def budget_of(job: Job, part: Part, ratio: float) -> Budget:
     """The budget of a round that is to end with `ratio` of the original removed."""
     if part.units is part.whole and ratio == job.budget.target:
         return job.budget
-    return job.budget.within(part.units, part.lift, part.frozen, ratio, align=asked_align(job.options))
+    whole = job.budget.cost
+    cost = replace(whole, saved=lambda mask: whole.saved(part.lift(mask)))
+    return Budget(part.units, cost, ratio, align=asked_align(job.options), frozen=part.frozen)
 
 
 def embedded(pruning: Pruning, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
