@@ -37,7 +37,7 @@ from onnx_dnscp.training.view import TrainingView, build_view
 
 MIN_NORM_BATCH = 8  # below this, statistics of one batch are too noisy to normalise by
 
-DISTILL_WEIGHT = 2.0  # beside labels, decided in docs/experiments.md
+DISTILL_WEIGHT = 2.0  # beside labels; see docs/experiments/training-recipe.md
 
 MIN_SHARD = 32  # samples; smaller shards would make batch norm noisy, and their overhead eats the gain
 
