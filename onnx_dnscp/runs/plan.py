@@ -49,7 +49,7 @@ class PlanConsumer:
 
 
 class Plan(BaseModel):
-    """The contract between discovery, selection and surgery; see DESIGN section 2 for the file format."""
+    """The contract between discovery, selection and surgery; see docs/reference/files.md for the file format."""
 
     model_config = _STRICT
     format: Literal["onnx-dnscp-plan/1"] = PLAN_FORMAT
