@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cores  # noqa: F401  (before numpy)
 import numpy as np
 import onnx
 import pytest

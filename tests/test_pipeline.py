@@ -21,6 +21,13 @@ RESNET, SEPARABLE = MODELS / "digits-resnet.onnx", MODELS / "digits-separable.on
 TRAIN, TEST = MODELS / "digits-train.npz", MODELS / "digits-test.npz"
 
 
+@pytest.fixture(autouse=True)
+def _quick(request: pytest.FixtureRequest) -> None:
+    """Latency is measured briefly, but in the run that is like the README's."""
+    if request.function is not test_channels_come_back_and_the_accuracy_stays:
+        request.getfixturevalue("quick_latency")
+
+
 @pytest.fixture(scope="module")
 def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A quarter of the training images without labels."""
@@ -54,6 +61,7 @@ def test_channels_come_back_and_the_accuracy_stays(tmp_path: Path) -> None:
         finetune_epochs=1,
         learning_rate=0.1,
         c_rate=0.01,
+        threads=2,
         listener=seen.append,
     )
     assert report.recovered > 0
