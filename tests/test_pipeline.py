@@ -21,13 +21,6 @@ RESNET, SEPARABLE = MODELS / "digits-resnet.onnx", MODELS / "digits-separable.on
 TRAIN, TEST = MODELS / "digits-train.npz", MODELS / "digits-test.npz"
 
 
-@pytest.fixture(autouse=True)
-def _quick(request: pytest.FixtureRequest) -> None:
-    """Latency is measured briefly, but in the run that is like the README's."""
-    if request.function is not test_channels_come_back_and_the_accuracy_stays:
-        request.getfixturevalue("quick_latency")
-
-
 @pytest.fixture(scope="module")
 def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A quarter of the training images without labels."""
@@ -45,6 +38,7 @@ def weights(path: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.needs_training
+@pytest.mark.usefixtures("thorough_latency")
 def test_channels_come_back_and_the_accuracy_stays(tmp_path: Path) -> None:
     """Shorter than the README's run: recoveries happen, half of the MACs go, 97 % of the digits are still read."""
     before = digest(RESNET)

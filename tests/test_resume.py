@@ -24,11 +24,6 @@ from onnx_dnscp.training.loop import Progress
 pytestmark = pytest.mark.needs_training
 
 
-@pytest.fixture(autouse=True)
-def _quick(quick_latency: None) -> None:
-    """Latency is measured briefly."""
-
-
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 # Runs `prune`, and kills its own process at the n-th call of a function whose last argument mentions some text.
