@@ -312,9 +312,7 @@ def test_a_ratio_out_of_range_is_wrong_usage(
     )
 
 
-def test_a_ratio_out_of_reach_says_how_far_it_can_go(
-    tiny_path: Path, tmp_path: Path, assert_refused: Refuse, quick_latency: None
-) -> None:
+def test_a_ratio_out_of_reach_says_how_far_it_can_go(tiny_path: Path, tmp_path: Path, assert_refused: Refuse) -> None:
     """Two groups of 6 and 4 keep one channel each, so 8 of 10 can go."""
     call = ["prune", tiny_path, "-o", tmp_path / "out.onnx", "--no-train"]
     sentence = assert_refused(
@@ -329,7 +327,7 @@ def test_a_ratio_out_of_reach_says_how_far_it_can_go(
 
 @pytest.mark.parametrize("metric", ["channels", "params", "macs"])
 def test_the_ratio_that_the_message_names_can_be_had_in_every_metric(
-    metric: str, tiny_path: Path, tmp_path: Path, assert_refused: Refuse, quick_latency: None
+    metric: str, tiny_path: Path, tmp_path: Path, assert_refused: Refuse
 ) -> None:
     call = ["prune", tiny_path, "-o", tmp_path / "out.onnx", "--no-train", "--metric", metric]
     sentence = assert_refused([*call, "--ratio", "0.999"], REQUEST, f"of {metric} is out of reach")

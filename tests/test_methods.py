@@ -146,7 +146,6 @@ def test_a_name_is_registered_once() -> None:
         method("random")(METHODS["random"].make)
 
 
-@pytest.mark.usefixtures("quick_latency")
 @pytest.mark.parametrize("name", WITHOUT_TRAINING)
 def test_prune_takes_every_method(name: str, tiny_path: Path, tmp_path: Path) -> None:
     """The result is verified and half the channels are gone."""
@@ -169,7 +168,6 @@ def test_an_unknown_method_is_wrong_usage(tiny_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.needs_training
-@pytest.mark.usefixtures("quick_latency")
 @pytest.mark.parametrize(("name", "schedule"), [("taylor", "iterative"), ("fpgm", "one-shot"), ("dnscp", "iterative")])
 def test_methods_train(
     name: str, schedule: RankedSchedule, resnet_path: Path, train_data_path: Path, tmp_path: Path
