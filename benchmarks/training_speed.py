@@ -108,8 +108,8 @@ class OurStep:
         """Take the step."""
         if self._masks is not None:
             self._feeds[MASK_INPUT] = np.append(self._masks.mask, True).astype(np.float32)
-        _, gradients = self._engine.step(self._feeds)
-        self._optimizer.update(self._engine.weights, gradients, LEARNING_RATE)
+        _, gradients = self._engine.gradients(self._feeds)
+        self._optimizer.update(self._engine.parameters, gradients, LEARNING_RATE)
         if self._masks is not None:
             started = time.perf_counter()
             self._masks.decide(gradients)
@@ -123,14 +123,14 @@ class _Masks:
         self.units = units
         self._engine = engine
         self._method = DnsCp(units, Budget(units, "channels", RATIO), np.random.default_rng(0))
-        self.mask: Mask = self._method.begin(engine.weights, NUM_STEPS)
+        self.mask: Mask = self._method.first_mask(engine.parameters)
         self._step = NUM_STEPS // 4
 
     def decide(self, gradients: dict[str, NDArray[Any]]) -> None:
         """The mask of the next step."""
         self._step += 1
         self.mask = self._method.after_step(
-            StepState(self._step, NUM_STEPS, self.mask, self._engine.weights, gradients)
+            StepState(self._step, NUM_STEPS, self.mask, self._engine.parameters, gradients)
         )
 
 
@@ -220,8 +220,8 @@ class _DistilledStep:
 
     def __call__(self) -> None:
         """Take the step."""
-        _, gradients = self._engine.step({**self._batch.inputs, **self._loss.feeds(self._batch)})
-        self._optimizer.update(self._engine.weights, gradients, LEARNING_RATE)
+        _, gradients = self._engine.gradients({**self._batch.inputs, **self._loss.feeds(self._batch)})
+        self._optimizer.update(self._engine.parameters, gradients, LEARNING_RATE)
 
 
 @main.command("teacher")

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from test_training import BATCH, batch, feeds, make_loss, network, some_mask
+from training_cases import BATCH, batch, feeds, make_loss, network, some_mask
 
 import onnx_dnscp
 from onnx_dnscp.discovery.discover import discover_units
@@ -89,12 +89,12 @@ def test_a_step_is_that_of_the_engine(
     _, units, loss, view = masked_view(loss_name, batch_norm)
     mask = some_mask(units)
     engine = OrtEngine(view, threads=1)
-    write_artifacts(tmp_path / "artifacts", view, engine.weights, mask, optimizer)
+    write_artifacts(tmp_path / "artifacts", view, engine.parameters, mask, optimizer)
     loaded = Loaded(api, tmp_path / "artifacts")
-    assert set(loaded.values()) == {*engine.weights, MASK_INPUT}
+    assert set(loaded.values()) == {*engine.parameters, MASK_INPUT}
     np.testing.assert_array_equal(loaded.values()[MASK_INPUT], [*mask, 1])
     given = feeds(loss, batch(), mask)
-    expected_loss, gradients = engine.step(given)
+    expected_loss, gradients = engine.gradients(given)
     value, outputs = loaded.module(*inputs_of(loaded, given))
     assert float(value) == pytest.approx(expected_loss, rel=1e-6)
     assert outputs.shape == (BATCH, 3)
@@ -103,9 +103,9 @@ def test_a_step_is_that_of_the_engine(
     loaded.optimizer.set_learning_rate(0.01)
     loaded.optimizer.step()
     make_optimizer(optimizer, momentum=0.9 if optimizer == "adamw" else 0.0, weight_decay=0.0).update(
-        engine.weights, gradients, 0.01
+        engine.parameters, gradients, 0.01
     )
-    for name, expected in engine.weights.items():
+    for name, expected in engine.parameters.items():
         np.testing.assert_allclose(loaded.values()[name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
     if batch_norm == "train":
         assert np.abs(loaded.values()["m0"] - view.values["m0"]).max() > 1e-3, "running statistics move"

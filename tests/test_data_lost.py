@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from image_data import everything, graph_of, two_inputs
 from numpy.typing import NDArray
 from PIL import Image
-from test_data import everything, graph_of
 
 import onnx_dnscp
 from onnx_dnscp.cli.main import run
@@ -195,8 +195,6 @@ def test_an_array_that_unpacks_to_more_than_the_disk_holds_is_refused(
 
 
 def test_one_npy_file_does_not_feed_two_inputs(tmp_path: Path) -> None:
-    from test_data_function import two_inputs
-
     (tmp_path / "d.npy").write_bytes(GOOD)
     with pytest.raises(
         DataError, match=r"The model has 2 inputs \(left, right\), and .*; give a folder of \.npy files"

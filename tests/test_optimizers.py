@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_training import BATCH, batch, engine_for, network
+from training_cases import BATCH, batch, engine_for, network
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import DivergenceError, RequestError
@@ -180,7 +180,7 @@ def trained(batches: list[Batch], size: int, *, accumulate: int, clip: float = 0
     )
     seen: list[Progress] = []
     fine_tune(phase, phase.begin(), 0.0, 0, lambda state, progress: seen.append(progress))
-    return engine.weights, seen
+    return engine.parameters, seen
 
 
 @pytest.mark.needs_training
@@ -226,7 +226,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_move(accumulate: int
         fine_tune(phase, state, 0.0, 0, lambda state, progress: kept.append(state))
     assert len(kept) == state.step == 6 // accumulate - 1
     assert not state.whole, "running statistics may have seen the bad batch"
-    assert all(np.isfinite(value).all() for value in engine.weights.values())
+    assert all(np.isfinite(value).all() for value in engine.parameters.values())
 
 
 def joined(batches: list[Batch]) -> Batch:

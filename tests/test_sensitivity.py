@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_masks import chain_units, group_units
+from mask_cases import chain_units, group_units
 
 from models import inputs_at, run, stored_arrays
 from onnx_dnscp import prune
@@ -22,6 +22,7 @@ from onnx_dnscp.model.units import Units
 from onnx_dnscp.repair.trial import Trial, walk_down
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.training.method import Method, StepState
+from onnx_dnscp.training.weights import HostParameters
 
 DIGITS = Path(__file__).parent.parent / "models" / "digits-separable.onnx"
 SAMPLES = DIGITS.with_name("digits-train.npz")
@@ -85,7 +86,7 @@ def test_dnscp_takes_fewer_channels_from_groups_that_matter(schedule: RankedSche
             units, Budget(units, "channels", 0.5), schedule=schedule, measure=lambda importance: offsets
         )
         method = METHODS["dnscp"].make(settings)
-        return int(choose_once(method, units.graph.stored, units.num_units)[own].sum())
+        return int(choose_once(method, HostParameters(units.graph.stored), units.num_units)[own].sum())
 
     assert kept(-5.0) < kept(0.0) <= kept(5.0)
     assert kept(-5.0) < kept(5.0)
@@ -104,9 +105,9 @@ def test_a_resumed_run_keeps_the_offsets_it_began_with() -> None:
 
     first, second = made(lambda importance: offsets), made(refuse)
     weights = dict(units.graph.stored)
-    mask = first.begin(weights, 10)
+    mask = first.first_mask(HostParameters(weights))
     second.restore(first.state())
-    step = StepState(1, 10, mask, weights, {})
+    step = StepState(1, 10, mask, HostParameters(weights))
     np.testing.assert_array_equal(first.after_step(step), second.after_step(step))
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from cases import CASES, ENDS, Case, case
+from mask_samples import ROUNDING, some_masks, units_of
 from numpy.typing import NDArray
-from onnx import checker, numpy_helper, shape_inference
+from onnx import numpy_helper, shape_inference
 from oracle import set_inputs_to_zero
 
-from models import Arrays, assert_same, copied, filled, inputs_at, load, run, stored_arrays
-from onnx_dnscp.discovery.discover import discover
+from models import Arrays, assert_same, copied, filled, inputs_at, passes_check, passes_full_check, run, stored_arrays
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.model.units import Mask
 from onnx_dnscp.runs.plan import make_plan
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import cut_array, embed_array, plan_cuts
@@ -25,47 +23,11 @@ from onnx_dnscp.surgery.masked import mask_model
 
 PRUNABLE = [case for case in CASES if case.widths]
 SIZES = ((1, 8), (3, 12))  # (batch, size of dynamic axes); discovery traces with batch 2 and size 64
-ROUNDING = 2e-6  # a few float32 roundings of the largest output value
-NUM_RANDOM_MASKS = 2
-
-
-@cache
-def units_of(case: Case) -> Units:
-    return discover(load(case.model))
-
-
-def some_masks(units: Units, seed: int = 0) -> Iterator[Mask]:
-    """Without the first unit of every group, with the last unit of every group only, and some random masks."""
-    rng = np.random.default_rng(seed)
-    no_firsts = np.ones(units.num_units, dtype=bool)
-    no_firsts[[group.first for group in units.groups if group.width > 1]] = False
-    lasts = np.zeros(units.num_units, dtype=bool)
-    lasts[[group.first + group.width - 1 for group in units.groups]] = True
-    yield no_firsts
-    yield lasts
-    for _ in range(NUM_RANDOM_MASKS):
-        mask = rng.random(units.num_units) >= 0.5
-        mask[[group.first + rng.integers(group.width) for group in units.groups]] = True
-        if not mask.all():
-            yield mask
 
 
 def pruned_model(case: Case, mask: Mask) -> onnx.ModelProto:
     units = units_of(case)
     return apply_cuts(case.model, units, plan_cuts(units, mask))
-
-
-def passes_check(model: onnx.ModelProto, *, full: bool) -> bool:
-    """Whether ONNX's own checker accepts the model; it turns down some files that runtimes read."""
-    try:
-        checker.check_model(model, full_check=full)
-    except (checker.ValidationError, shape_inference.InferenceError):
-        return False
-    return True
-
-
-def passes_full_check(model: onnx.ModelProto) -> bool:
-    return passes_check(model, full=True)
 
 
 def feeds_of(case: Case) -> list[Arrays]:

@@ -10,17 +10,17 @@ import onnx
 import onnx.inliner
 import pytest
 from cases import CASES, ENDS, Case, case
+from mask_samples import ROUNDING, some_masks, units_of
 from onnx import helper, numpy_helper
 from oracle import set_inputs_to_zero
-from test_surgery import ROUNDING, passes_full_check, some_masks, units_of
 
-from models import all_graphs, assert_same, copied, filled, inputs_at, load, run, stored_arrays
+from models import all_graphs, assert_same, copied, filled, inputs_at, load, passes_full_check, run, stored_arrays
 from onnx_dnscp import Plan, RequestError, UsageError, VerificationError, apply, inspect, prune
-from onnx_dnscp.cli.main import main as cli
+from onnx_dnscp.cli import main as cli
 from onnx_dnscp.commands.prune import PruneReport
-from onnx_dnscp.commands.samples import verification_batches
 from onnx_dnscp.commands.saving import MAX_FILE, model_file
 from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.measure.samples import verification_batches
 from onnx_dnscp.measure.verify import verify
 from onnx_dnscp.model.load import load_model
 from onnx_dnscp.model.runtime import Session
@@ -479,7 +479,8 @@ def test_a_name_that_nodes_inside_and_outside_share(name: str, tmp_path: Path) -
     for graph in all_graphs(model.graph):
         for node in graph.node[-1:]:
             node.name = name
-    pruned(model, tmp_path)
+    report, _ = pruned(model, tmp_path)
+    assert report.after.params < report.before.params
 
 
 @pytest.mark.needs_training

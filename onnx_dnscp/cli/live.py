@@ -18,7 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from onnx_dnscp.system.wording import duration, printable
-from onnx_dnscp.training.loop import LiveWidth, Progress
+from onnx_dnscp.training.progress import LiveWidth, Progress
 
 _PER_SECOND = 4  # pictures; more would take time from the training
 _COLUMNS = 32  # of a group's line; each stands for equally many steps

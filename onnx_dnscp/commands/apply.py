@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from onnx_dnscp.commands.samples import verification_batches
 from onnx_dnscp.commands.saving import model_file, output_path
 from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.measure.samples import verification_batches
 from onnx_dnscp.measure.verify import verify
 from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.model.load import load_model

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from onnx_dnscp.commands.samples import one_call, verification_batches
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import UsageError
 from onnx_dnscp.measure.evaluation import class_output, evaluate_model
 from onnx_dnscp.measure.latency import latencies
+from onnx_dnscp.measure.samples import one_call, verification_batches
 from onnx_dnscp.measure.verify import relative_error
 from onnx_dnscp.model.graph import Graph, read_graph
 from onnx_dnscp.model.load import LoadedModel, load_model

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from onnx_dnscp.report.cards import METRIC_NAMES
 from onnx_dnscp.report.record import RunFiles
-from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.progress import Progress
 
 MAX_POINTS = 400  # of a curve; more steps are averaged
 SMOOTHING = 0.05  # share of the points that a smoothed value looks back over

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from onnx_dnscp.data.augment import AugmentationName
+from onnx_dnscp.data.function import is_function
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
 from onnx_dnscp.measure.costs import Metric
-from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, OptimizerName
-from onnx_dnscp.training.options import BatchNormChoice, LossName
+from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, OptimizerName, OptimizerSettings
+from onnx_dnscp.training.options import BatchNormChoice, EngineName, LossName, TrainingOptions
 
 MAX_THREADS = 1024  # ONNX Runtime starts as many as it is told to
 DEFAULT_SENSITIVITY = 0.3  # with training; all decided in docs/experiments.md
@@ -73,6 +75,7 @@ class PruneOptions(BaseModel):
         c_rate: Half width of the hysteresis band in layer deviations.
         gamma: Decay of the mask update probability.
         power: Exponent of that decay.
+        engine: What computes gradients.
         seed: Of shuffling, draws and synthetic inputs.
         threads: Of ONNX Runtime; 0 leaves the choice to it.
         checkpoint_every: Steps between two checkpoints in the run directory.
@@ -116,6 +119,7 @@ class PruneOptions(BaseModel):
     c_rate: float = Field(default=DEFAULT_C_RATE, ge=0, le=3)
     gamma: float = Field(default=DEFAULT_GAMMA, gt=0)
     power: float = Field(default=DEFAULT_POWER, gt=0)
+    engine: EngineName = "ort"
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0, le=MAX_THREADS)
     checkpoint_every: int = Field(default=100, ge=1)
@@ -126,9 +130,25 @@ class PruneOptions(BaseModel):
         """The highest learning rate of each phase."""
         return self.learning_rate or DEFAULT_LEARNING_RATES[self.optimizer]
 
+    @property
+    def training(self) -> TrainingOptions:
+        """What training has to know."""
+        own = {"learning_rate", "optimizer"}
+        return TrainingOptions(
+            learning_rate=self.highest_rate,
+            optimizer=OptimizerSettings(self.optimizer, self.momentum, self.weight_decay, self.clip),
+            **{field.name: getattr(self, field.name) for field in fields(TrainingOptions) if field.name not in own},
+        )
+
     @field_validator("method")
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in METHODS:
             raise ValueError(f"{name!r} is no method; choose from {', '.join(METHODS)}")
         return name
+
+
+def named_functions(options: PruneOptions) -> dict[str, str]:
+    """Options that name functions which make samples, with the names."""
+    given = {"--data": options.data, "--test-data": options.test_data}
+    return {option: str(path) for option, path in given.items() if path is not None and is_function(path)}

@@ -15,7 +15,8 @@ import onnx
 from onnx_dnscp.model.graph import Graph, captured_names
 from onnx_dnscp.model.structure import bodies
 from onnx_dnscp.model.taps import behind_squashing
-from onnx_dnscp.training.differentiable import passage
+from onnx_dnscp.training.abilities import Abilities
+from onnx_dnscp.training.differentiable import ORT_ABILITIES
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def find_frontier(
     learned: Collection[str],
     known: Collection[str],
     *,
+    abilities: Abilities = ORT_ABILITIES,
     squashed: bool = False,
 ) -> Frontier:
     """Walk from the outputs back to the first tensors that gradients reach.
@@ -59,9 +61,10 @@ def find_frontier(
         inputs: Graph inputs that hold data.
         learned: Those that learn.
         known: Tensors that the original has too, so that a teacher can be asked for them.
+        abilities: Of the engine that is to train.
         squashed: Whether to look at outputs as they are, and not behind a final squashing.
     """
-    reach = _Reach(model, inputs, learned)
+    reach = _Reach(model, inputs, learned, abilities)
     taps: dict[str, tuple[str, ...]] = {}
     stops: dict[str, tuple[str, ...]] = {}
     for output in graph.outputs:
@@ -110,7 +113,9 @@ class _Reach:
         stops: Output of a node that gradients reach and do not pass, to what messages call the node.
     """
 
-    def __init__(self, model: onnx.ModelProto, inputs: Collection[str], learned: Collection[str]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, inputs: Collection[str], learned: Collection[str], abilities: Abilities
+    ) -> None:
         self._producer = {name: node for node in model.graph.node for name in node.output if name}
         read = {name for node in model.graph.node for name in _operands(node)} | {o.name for o in model.graph.output}
         fed, moved, passed = set(inputs), set(learned), set(learned)
@@ -123,7 +128,7 @@ class _Reach:
             if moved.isdisjoint(operands):
                 continue
             moved.update(results)
-            rule = passage(node)
+            rule = abilities.passage(node)
             if node.op_type == "TopK" and node.output[1] in read:
                 rule = None  # student and teacher would be compared at different positions
             if rule is None or any(name in moved and not rule.lets_vary(i) for i, name in enumerate(operands)):

@@ -1,9 +1,9 @@
-"""The child process of `fuzz.py`: makes damaged inputs, gives them to the command line, and judges what it does.
+"""The child process of `worker.py`: makes damaged inputs, gives them to the command line, and judges what it does.
 
 Reads one JSON list `[kind, number, seed]` per line and answers with a JSON object before each command and one at the
-end. Each input follows from these three, so that any case can be made again:
+end. Each input follows from these three, so that any case can be made again, in the folder `tests`:
 
-    python benchmarks/fuzz_case.py model 17 0 FOLDER      # writes the file and prints the verdict
+    python -m fuzzing.judge model 17 0 FOLDER      # writes the file and prints the verdict
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from typing import Any, TextIO
 
 import numpy as np
 import onnx
-from fuzz_files import damaged_config, damaged_data, damaged_plan, tiny_model
-from fuzz_models import damaged_model, load_tests, seed_models
+from oracle import set_inputs_to_zero
 
+from fuzzing.damaged_files import damaged_config, damaged_data, damaged_plan, tiny_model
+from fuzzing.damaged_models import damaged_model, seed_models
 from onnx_dnscp import PruneError
 from onnx_dnscp.cli.main import run
 from onnx_dnscp.discovery.discover import discover
@@ -155,7 +156,7 @@ class Judge:
         """The pruned file computes what the original does with zeros in its weights, in sessions of their own."""
         loaded = load_model(path)
         try:
-            silenced = load_tests("oracle").set_inputs_to_zero(loaded.proto, read_plan(plan))
+            silenced = set_inputs_to_zero(loaded.proto, read_plan(plan))
         except Exception as error:  # a way of writing weights that this check does not know
             verdict.message = f"not checked: {type(error).__name__}: {error}"[:200]
             return
