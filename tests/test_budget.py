@@ -218,7 +218,6 @@ def blocks() -> Iterator[list[CostInputs]]:
     del COSTS["blocks"]
 
 
-@pytest.mark.usefixtures("quick_latency")
 def test_prune_takes_a_cost_of_the_users_own(blocks: list[CostInputs], tmp_path: Path) -> None:
     """The result saves what was asked for, by the counts of the report; it is out of reach or not like any other."""
     out, run_dir = tmp_path / "out.onnx", tmp_path / "run"

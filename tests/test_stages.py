@@ -187,7 +187,7 @@ def known_methods() -> Any:
 @pytest.mark.needs_training
 @pytest.mark.parametrize(("method", "count"), [("rounds", 5), ("rounds", 9), ("rounds", 12), ("gated", 4)])
 def test_a_killed_run_of_several_rounds_or_own_parameters_ends_like_an_undisturbed_one(
-    method: str, count: int, few_digits: Path, tmp_path: Path, known_methods: Any, quick_latency: None
+    method: str, count: int, few_digits: Path, tmp_path: Path, known_methods: Any
 ) -> None:
     """In fine-tuning, in the second round's masked training and fine-tuning; with gates of the method's own."""
     whole = tmp_path / "whole"
@@ -203,7 +203,7 @@ def test_a_killed_run_of_several_rounds_or_own_parameters_ends_like_an_undisturb
 
 @pytest.mark.needs_training
 def test_gates_of_a_method_are_learned_and_melted_into_the_file(
-    few_digits: Path, tmp_path: Path, known_methods: Any, quick_latency: None
+    few_digits: Path, tmp_path: Path, known_methods: Any
 ) -> None:
     """They move, they decide, and what is saved is verified against the masked model that has them in its weights."""
     report = onnx_dnscp.prune(
