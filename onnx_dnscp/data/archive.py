@@ -68,7 +68,7 @@ def open_tar(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
         with tarfile.open(path, "r:") as archive:
             places = _places(archive, path)
             if _is_cut_off(path, archive.offset):
-                raise tarfile.ReadError(f"it is cut off after {path.stat().st_size:,} bytes")
+                raise tarfile.ReadError(f"it is cut off behind byte {archive.offset}")
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"Cannot read the data {str(path)!r}: {error}.") from error
 
