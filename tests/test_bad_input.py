@@ -494,6 +494,14 @@ def test_cross_entropy_needs_labels(tiny_path: Path, tmp_path: Path, assert_refu
     assert_refused(call, DATA, "--loss cross-entropy needs labels, and 'd.npz' has none; use --loss distill")
 
 
+def test_cross_entropy_needs_scores(tiny_model: onnx.ModelProto, tmp_path: Path, assert_refused: Refuse) -> None:
+    """The refusal shows what the model puts out instead."""
+    tiny_model.graph.output.append(helper.make_tensor_value_info("p", TensorProto.FLOAT, ["N", 4, 1, 1]))
+    path, data = write(tmp_path / "m.onnx", tiny_model), save_digits(tmp_path / "d.npz")
+    match = r"one output of shape \(batch, classes\), and the model has 'logits' \['N', 3\], 'p' \['N', 4, 1, 1\]"
+    assert_refused(["prune", path, "--data", data, "--loss", "cross-entropy"], REQUEST, match)
+
+
 # --- folders of images ------------------------------------------------------------------------------------------------
 
 

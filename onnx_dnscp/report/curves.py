@@ -140,20 +140,20 @@ def _axis(values: Sequence[float], percent: bool, *, from_zero: bool = True) -> 
     return min(low, ticks[0]), max(high, ticks[-1]), ticks
 
 
+def _measured(run: RunFiles, xs: Sequence[float], last_cut: int, steps: int) -> list[tuple[float, float, str]]:
+    """Where the accuracy was measured, what it was, and at which moment."""
+    found = [(x, step.accuracy, f"step {x:g}") for x, step in zip(xs, run.log.steps, strict=True)]
+    if run.report is not None:
+        found.insert(0, (0.0, run.report.before.accuracy, "original"))
+        found.append((float(last_cut), run.report.accuracy_after_surgery, "after surgery"))
+        found.append((float(steps), run.report.after.accuracy, "result"))
+    marks = [(x, accuracy, when) for x, accuracy, when in found if accuracy is not None]
+    return sorted(marks, key=lambda mark: mark[0])
+
+
 def _accuracy(run: RunFiles, xs: Sequence[float], last_cut: int, steps: int) -> Iterator[Curve]:
     """What was measured of the accuracy: before, while training, behind the cut, and in the end."""
-    marks: list[tuple[float, float, str]] = []
-    report = run.report
-    if report is not None and report.before.accuracy is not None:
-        marks.append((0.0, report.before.accuracy, "original"))
-    for x, step in zip(xs, run.log.steps, strict=True):
-        if step.accuracy is not None:
-            marks.append((x, step.accuracy, f"step {x:g}"))
-    if report is not None and report.accuracy_after_surgery is not None:
-        marks.append((float(last_cut), report.accuracy_after_surgery, "after surgery"))
-    if report is not None and report.after.accuracy is not None:
-        marks.append((float(steps), report.after.accuracy, "result"))
-    marks.sort(key=lambda mark: mark[0])
+    marks = _measured(run, xs, last_cut, steps)
     if not marks:
         return
     values = [y for _, y, _ in marks]
