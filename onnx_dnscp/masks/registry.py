@@ -14,6 +14,7 @@ from onnx_dnscp.masks.ranked import Criterion, Ranked, Schedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
 from onnx_dnscp.masks.statistics import Vector
 from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.ops.table import Table
 from onnx_dnscp.training.method import Method
 
 Measure = Callable[[Vector], Vector]
@@ -68,16 +69,14 @@ class Registered:
     needs_labels: bool
 
 
-METHODS: dict[str, Registered] = {}
+METHODS: Table[str, Registered] = Table("pruning method")
 
 
 def method(name: str, *, needs_labels: bool = False) -> Callable[[MethodFactory], MethodFactory]:
     """Register the function below as the maker of the method `name`."""
 
     def register(make: MethodFactory) -> MethodFactory:
-        if name in METHODS:
-            raise ValueError(f"the pruning method {name!r} is registered twice")
-        METHODS[name] = Registered(make, needs_labels)
+        METHODS.add(name, Registered(make, needs_labels))
         return make
 
     return register
