@@ -15,7 +15,6 @@ from onnx_dnscp.masks.fpgm import GeometricMedian, distance_sums
 from onnx_dnscp.masks.magnitude import Magnitude
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.ranked import RankedSchedule
-from onnx_dnscp.masks.registry import method
 from onnx_dnscp.masks.taylor import Taylor
 from onnx_dnscp.training.method import StepState
 from onnx_dnscp.training.weights import HostParameters
@@ -138,12 +137,6 @@ def test_a_choice_made_at_the_start_stays_with_aligned_counts() -> None:
         for _ in range(10):
             weights = {n: rng.standard_normal(a.shape).astype(np.float32) for n, a in units.graph.stored.items()}
             assert (chosen.finish(HostParameters(weights), mask) == mask).all()
-
-
-def test_a_name_is_registered_once() -> None:
-    """A second method of that name is a mistake."""
-    with pytest.raises(ValueError, match="'random' is registered twice"):
-        method("random")(METHODS["random"].make)
 
 
 @pytest.mark.parametrize("name", WITHOUT_TRAINING)
