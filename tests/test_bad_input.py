@@ -681,7 +681,7 @@ WRONG_CALLS = {
     "mean of letters": (["--mean", "abc"], "'abc' is not a comma-separated list of numbers"),
     "mean not finite": (["--mean", "nan"], "mean.* finite"),
     "scale not finite": (["--scale", "inf"], "scale.* finite"),
-    "size of nothing": (["--size", "0", "8"], "size.* greater than 0"),
+    "size of nothing": (["--size", "0", "8"], "size.* not in the range x>0"),
     "no epochs": (["--epochs", "0"], "--epochs"),
     "no learning rate": (["--lr", "0"], "--lr"),
     "learning rate not finite": (["--lr", "inf"], "finite"),

@@ -13,7 +13,7 @@ import pytest
 from report_runs import SMALL_RUN, chain, hostile_run, small_run
 
 import onnx_dnscp
-from onnx_dnscp.cli.main import main as cli
+from onnx_dnscp.cli import main as cli
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.report.command import command_line, short_names
 from onnx_dnscp.report.curves import MAX_POINTS, averaged, make_curves, nice_ticks, smoothed

@@ -75,7 +75,9 @@ class Progress:
         return {name: value for name, value in vars(self).items() if name not in ("groups", "run_seconds_left")}
 
 
-Listener = Callable[[Progress], None]  # hears about every step
+Listener = Callable[[Progress], None]
+"""Hears about every step of a run, between that step and the next."""
+
 Observer = Callable[[PhaseState, Progress], None]  # sees every state between two steps, and may keep it
 
 

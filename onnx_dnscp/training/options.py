@@ -6,3 +6,4 @@ from typing import Literal
 
 LossName = Literal["auto", "cross-entropy", "bce", "distill", "mse", "l1"]
 BatchNormChoice = Literal["auto", "train", "frozen"]
+EngineName = Literal["ort"]
