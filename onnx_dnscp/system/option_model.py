@@ -7,9 +7,10 @@ from difflib import get_close_matches
 from reprlib import repr as shortened
 from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
+from pydantic.functional_validators import ModelWrapValidatorHandler
 from typing_extensions import Self
 
 from onnx_dnscp.errors import UsageError
