@@ -35,6 +35,8 @@ from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import one_shot
 from onnx_dnscp.measure import latency
+from onnx_dnscp.measure.cost_registry import CostInputs
+from onnx_dnscp.measure.costs import channels
 from onnx_dnscp.model.load import load_model
 from onnx_dnscp.model.runtime import Session
 from onnx_dnscp.runs.plan import make_plan
@@ -142,9 +144,9 @@ def stage_seconds(path: Path, ratio: float) -> float:
     loaded = load_model(path)
     started = time.perf_counter()
     units = discover(loaded)
-    removed = ~one_shot(units, Budget(units, "channels", ratio), units.graph.stored)
-    make_plan(units, removed, loaded.sha256)
-    apply_cuts(loaded.proto, units, plan_cuts(units, removed))
+    mask = one_shot(units, Budget(units, channels(CostInputs(units)), ratio), units.graph.stored)
+    make_plan(units, mask, loaded.sha256)
+    apply_cuts(loaded.proto, units, plan_cuts(units, mask))
     return time.perf_counter() - started
 
 

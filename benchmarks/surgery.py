@@ -31,6 +31,8 @@ from synthetic_graphs import GRAPHS, wide_chain
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import one_shot
+from onnx_dnscp.measure.cost_registry import CostInputs
+from onnx_dnscp.measure.costs import channels
 from onnx_dnscp.model.load import LoadedModel, load_model
 from onnx_dnscp.runs.plan import make_plan
 from onnx_dnscp.surgery.apply import apply_cuts
@@ -48,10 +50,10 @@ def prune_in_memory(loaded: LoadedModel) -> tuple[float, ...]:
     ticks = [time.perf_counter()]
     units = discover(loaded)
     ticks.append(time.perf_counter())
-    removed = ~one_shot(units, Budget(units, "channels", RATIO), units.graph.stored)
+    mask = one_shot(units, Budget(units, channels(CostInputs(units)), RATIO), units.graph.stored)
     ticks.append(time.perf_counter())
-    make_plan(units, removed, loaded.sha256)
-    cuts = plan_cuts(units, removed)
+    make_plan(units, mask, loaded.sha256)
+    cuts = plan_cuts(units, mask)
     ticks.append(time.perf_counter())
     apply_cuts(loaded.proto, units, cuts)
     ticks.append(time.perf_counter())

@@ -17,7 +17,7 @@ from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.masks.budget import first_true
 from onnx_dnscp.model.load import LoadedModel
 from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM
-from onnx_dnscp.training.schedule import make_schedule
+from onnx_dnscp.training.schedule import Schedule
 
 TAYLOR_BATCHES = 10  # as in Torch-Pruning's own example script
 STEPS = 400  # of its pruning ratio, among which the one that meets the target is searched
@@ -152,7 +152,7 @@ def _cut(
 def _train(network: nn.Module, dataset: Dataset, epochs: int, batch_size: int, learning_rate: float, seed: int) -> None:
     """Cross-entropy, SGD with momentum, cosine: what the engine does, in place."""
     batch_size = min(batch_size, len(dataset.samples))
-    schedule = make_schedule(learning_rate, epochs * max(1, len(dataset.samples) // batch_size), 0)
+    schedule = Schedule(learning_rate, epochs * max(1, len(dataset.samples) // batch_size))
     parameters = list(network.parameters())
     optimizer = torch.optim.SGD(
         [

@@ -32,7 +32,7 @@ import onnx_dnscp
 from onnx_dnscp import PruneError, VerificationError
 from onnx_dnscp.measure import latency
 from onnx_dnscp.model.runtime import Session
-from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.progress import Progress
 
 SIZES = (64, 96, 224, 320)  # of dynamic axes; tried in turn
 SAMPLES, BATCH, ROUNDS = 8, 4, 6

@@ -19,14 +19,12 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import onnx
 import torch
 from isolated import in_process
-from numpy.typing import NDArray
 from torch import nn
 from training_networks import CLASSES, SETTINGS, Setting, export, make, samples
 
@@ -36,6 +34,8 @@ from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import DnsCp, one_shot
+from onnx_dnscp.measure.cost_registry import CostInputs
+from onnx_dnscp.measure.costs import channels, macs
 from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.surgery.apply import apply_cuts
@@ -46,10 +46,11 @@ from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
 from onnx_dnscp.training.losses.teacher import CachedTeacher, LiveTeacher
 from onnx_dnscp.training.method import StepState
-from onnx_dnscp.training.optimizers import Sgd
+from onnx_dnscp.training.optimizers import OptimizerSettings
 from onnx_dnscp.training.view import MASK_INPUT, build_view
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
+OPTIMIZER = OptimizerSettings("sgd", MOMENTUM, WEIGHT_DECAY, clip=0)
 RATIO = 0.5
 NUM_STEPS = 10_000  # of the run that mask decisions are taken from the middle of
 ALIGNS = (1, 8, 16)
@@ -93,9 +94,8 @@ class OurStep:
         view = build_view(model, {"image": (size, *setting.image)}, units=units, batch_norm="train")
         loss = CrossEntropy((size, CLASSES))
         loss.attach(view)
-        self._engine = OrtEngine(view, threads=1, shards=threads, rewrites=rewrites)
+        self._engine = OrtEngine(view, optimizer=OPTIMIZER, threads=1, shards=threads, rewrites=rewrites)
         self._feeds = {"image": images, **loss.feeds(Batch({}, labels))}
-        self._optimizer = Sgd(momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
         self._masks = None if units is None else _Masks(units, self._engine)
         self.decision_seconds: list[float] = []
 
@@ -108,11 +108,10 @@ class OurStep:
         """Take the step."""
         if self._masks is not None:
             self._feeds[MASK_INPUT] = np.append(self._masks.mask, True).astype(np.float32)
-        _, gradients = self._engine.step(self._feeds)
-        self._optimizer.update(self._engine.weights, gradients, LEARNING_RATE)
+        self._engine.step([self._feeds], LEARNING_RATE)
         if self._masks is not None:
             started = time.perf_counter()
-            self._masks.decide(gradients)
+            self._masks.decide()
             self.decision_seconds.append(time.perf_counter() - started)
 
 
@@ -122,16 +121,14 @@ class _Masks:
     def __init__(self, units: Units, engine: OrtEngine) -> None:
         self.units = units
         self._engine = engine
-        self._method = DnsCp(units, Budget(units, "channels", RATIO), np.random.default_rng(0))
-        self.mask: Mask = self._method.begin(engine.weights, NUM_STEPS)
+        self._method = DnsCp(units, Budget(units, channels(CostInputs(units)), RATIO), np.random.default_rng(0))
+        self.mask: Mask = self._method.first_mask(engine.parameters)
         self._step = NUM_STEPS // 4
 
-    def decide(self, gradients: dict[str, NDArray[Any]]) -> None:
+    def decide(self) -> None:
         """The mask of the next step."""
         self._step += 1
-        self.mask = self._method.after_step(
-            StepState(self._step, NUM_STEPS, self.mask, self._engine.weights, gradients)
-        )
+        self.mask = self._method.after_step(StepState(self._step, NUM_STEPS, self.mask, self._engine.parameters))
 
 
 @click.group()
@@ -214,14 +211,12 @@ class _DistilledStep:
         self._loss = Distillation(kept, next(data.batches(size)))
         view = build_view(model, {"image": (size, *setting.image)}, batch_norm="train")
         self._loss.attach(view)
-        self._engine = OrtEngine(view, threads=1, shards=threads)
+        self._engine = OrtEngine(view, optimizer=OPTIMIZER, threads=1, shards=threads)
         self._batch = next(data.batches(setting.batch))
-        self._optimizer = Sgd(momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
 
     def __call__(self) -> None:
         """Take the step."""
-        _, gradients = self._engine.step({**self._batch.inputs, **self._loss.feeds(self._batch)})
-        self._optimizer.update(self._engine.weights, gradients, LEARNING_RATE)
+        self._engine.step([{**self._batch.inputs, **self._loss.feeds(self._batch)}], LEARNING_RATE)
 
 
 @main.command("teacher")
@@ -269,9 +264,9 @@ def _half(model: onnx.ModelProto, align: int) -> tuple[onnx.ModelProto, float]:
     """The model without half of its MACs, and the share of them that is left."""
     graph = read_graph(model)
     units = discover_units(graph, trace(graph))
-    budget = Budget(units, "macs", RATIO, align=align)
+    budget = Budget(units, macs(CostInputs(units)), RATIO, align=align)
     mask = one_shot(units, budget, graph.stored)
-    return apply_cuts(model, units, plan_cuts(units, ~mask)), 1 - budget.ratio(mask)
+    return apply_cuts(model, units, plan_cuts(units, mask)), 1 - budget.ratio(mask)
 
 
 @main.command("memory")

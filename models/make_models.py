@@ -27,8 +27,9 @@ from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.loop import Phase, fine_tune
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
-from onnx_dnscp.training.optimizers import Sgd
+from onnx_dnscp.training.optimizers import OptimizerSettings
 from onnx_dnscp.training.schedule import Schedule
+from onnx_dnscp.training.stage import StageId
 from onnx_dnscp.training.view import build_view
 
 FOLDER = Path(__file__).parent
@@ -124,15 +125,14 @@ def train(model: onnx.ModelProto, dataset: Dataset) -> onnx.ModelProto:
     loss = CrossEntropy((BATCH, 10))
     loss.attach(view)
     phase = Phase(
-        name="fine-tune",
-        engine=OrtEngine(view, threads=1),
+        stage=StageId(1, "fine-tune"),
+        engine=OrtEngine(view, optimizer=OptimizerSettings(weight_decay=5e-4), threads=1),
         loss=loss,
-        optimizer=Sgd(weight_decay=5e-4),
         batches=partial(dataset.training_batches, BATCH, SEED),
         schedule=Schedule(LEARNING_RATE, EPOCHS * (len(dataset.samples) // BATCH)),
     )
     fine_tune(phase, phase.begin(), 0.0, 0, lambda state, progress: None)
-    return copy_with_weights(model, phase.engine.weights)
+    return copy_with_weights(model, phase.engine.parameters)
 
 
 def fold_batch_norm(model: onnx.ModelProto) -> onnx.ModelProto:

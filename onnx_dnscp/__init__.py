@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from onnx_dnscp.runs.prune_report import PruneReport
     from onnx_dnscp.runs.run_directory import preprocess_of
     from onnx_dnscp.runs.settings import PruneSettings
-    from onnx_dnscp.training.loop import Listener, Progress
+    from onnx_dnscp.training.progress import Listener, Progress
 
     __version__: str
 
@@ -70,10 +70,10 @@ _HOMES = {
     "Comparison": "commands.compare",
     "Evaluation": "measure.evaluation",
     "Inspection": "runs.inspection",
-    "Listener": "training.loop",
+    "Listener": "training.progress",
     "Plan": "runs.plan",
     "Preprocess": "data.preprocess",
-    "Progress": "training.loop",
+    "Progress": "training.progress",
     "PruneOptions": "runs.options",
     "PruneReport": "runs.prune_report",
     "PruneSettings": "runs.settings",

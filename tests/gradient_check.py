@@ -206,7 +206,7 @@ def measure_gradients(
     assert view.taps == {name: (name,) for name in expected}, f"the loss would be taken elsewhere: {view.taps}"
     forward_error = _relative(_view_outputs(view, list(expected)), expected)
     loss.attach(view)
-    _, gradients = OrtEngine(view, threads=1).step(_FACTOR)
+    _, gradients = OrtEngine(view, threads=1).gradients(_FACTOR)
     precision, function = _best_function(model, values, expected)
     step = SINGLE_STEP if precision == "single" else STEP
     errors = {}

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper, parser
+from onnx import checker, helper, numpy_helper, parser, shape_inference
 
 from onnx_dnscp.model.load import LoadedModel
 
@@ -141,3 +141,16 @@ def stored_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorPro
     for node in all_nodes(model):
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             yield node.output[0], node.attribute[0].t
+
+
+def passes_check(model: onnx.ModelProto, *, full: bool) -> bool:
+    """Whether ONNX's own checker accepts the model; it turns down some files that runtimes read."""
+    try:
+        checker.check_model(model, full_check=full)
+    except (checker.ValidationError, shape_inference.InferenceError):
+        return False
+    return True
+
+
+def passes_full_check(model: onnx.ModelProto) -> bool:
+    return passes_check(model, full=True)

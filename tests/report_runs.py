@@ -13,8 +13,9 @@ import onnx_dnscp
 from onnx_dnscp.report.record import RunFiles
 from onnx_dnscp.runs.inspection import GroupReport, Inspection, LockedReport
 from onnx_dnscp.runs.run_directory import RunLog, RunRecord
-from onnx_dnscp.training.loop import Progress, moving_steps
+from onnx_dnscp.training.loop import moving_steps
 from onnx_dnscp.training.method import MaskEvent, MaskHistory
+from onnx_dnscp.training.progress import Progress
 
 MODELS = Path(__file__).parents[1] / "models"
 # Six steps in each phase, with masks that come back.

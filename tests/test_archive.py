@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import stat
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from test_data import everything, graph_of, pixels_of, save_png
+from image_data import Pack, everything, opened, pack_tar, pack_zip, pixels_of, png, save_png
 
-from onnx_dnscp.data.dataset import Dataset
-from onnx_dnscp.data.open import open_dataset
-from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
 
-Pack = Callable[[Path, Mapping[str, bytes]], Path]
 FILES = ("zebra/0.png", "ant/1.png", "ant/0.png", "bee/deep/0.PNG")
 
 
-def pack_zip(path: Path, members: Mapping[str, bytes]) -> Path:
-    with zipfile.ZipFile(path.with_suffix(".zip"), "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path.with_suffix(".zip")
-
-
-def pack_tar(path: Path, members: Mapping[str, bytes]) -> Path:
-    with tarfile.open(path.with_suffix(".tar"), "w") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path.with_suffix(".tar")
-
-
 both = pytest.mark.parametrize("pack", [pack_zip, pack_tar])
-
-
-def png(number: int) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(pixels_of(number)).save(content, "PNG")
-    return content.getvalue()
-
-
-def opened(path: Path) -> Dataset:
-    return open_dataset(path, graph_of(["n", 3, 4, 5]), Preprocess(), None)
 
 
 @both

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from test_training import BATCH, batch, feeds, make_loss, network, some_mask
+from training_cases import BATCH, batch, feeds, make_loss, network, some_mask
 
 import onnx_dnscp
 from onnx_dnscp.discovery.discover import discover_units
@@ -28,7 +28,7 @@ from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.artifacts import CHECKPOINT, EVAL_MODEL, OPTIMIZER_MODEL, TRAINING_MODEL, write_artifacts
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.losses.base import Loss
-from onnx_dnscp.training.optimizers import OptimizerName, make_optimizer
+from onnx_dnscp.training.optimizers import OptimizerName, OptimizerSettings, make_optimizer
 from onnx_dnscp.training.view import MASK_INPUT, TrainingView, build_view
 
 pytestmark = pytest.mark.needs_training
@@ -89,12 +89,12 @@ def test_a_step_is_that_of_the_engine(
     _, units, loss, view = masked_view(loss_name, batch_norm)
     mask = some_mask(units)
     engine = OrtEngine(view, threads=1)
-    write_artifacts(tmp_path / "artifacts", view, engine.weights, mask, optimizer)
+    write_artifacts(tmp_path / "artifacts", view, engine.parameters, mask, optimizer)
     loaded = Loaded(api, tmp_path / "artifacts")
-    assert set(loaded.values()) == {*engine.weights, MASK_INPUT}
+    assert set(loaded.values()) == {*engine.parameters, MASK_INPUT}
     np.testing.assert_array_equal(loaded.values()[MASK_INPUT], [*mask, 1])
     given = feeds(loss, batch(), mask)
-    expected_loss, gradients = engine.step(given)
+    expected_loss, gradients = engine.gradients(given)
     value, outputs = loaded.module(*inputs_of(loaded, given))
     assert float(value) == pytest.approx(expected_loss, rel=1e-6)
     assert outputs.shape == (BATCH, 3)
@@ -102,10 +102,10 @@ def test_a_step_is_that_of_the_engine(
         np.testing.assert_allclose(loaded.state.parameters[name].grad, gradient, rtol=1e-5, atol=1e-7)
     loaded.optimizer.set_learning_rate(0.01)
     loaded.optimizer.step()
-    make_optimizer(optimizer, momentum=0.9 if optimizer == "adamw" else 0.0, weight_decay=0.0).update(
-        engine.weights, gradients, 0.01
+    make_optimizer(OptimizerSettings(optimizer, 0.9 if optimizer == "adamw" else 0.0, 0.0)).update(
+        engine.parameters, gradients, 0.01
     )
-    for name, expected in engine.weights.items():
+    for name, expected in engine.parameters.items():
         np.testing.assert_allclose(loaded.values()[name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
     if batch_norm == "train":
         assert np.abs(loaded.values()["m0"] - view.values["m0"]).max() > 1e-3, "running statistics move"
@@ -134,7 +134,7 @@ def test_training_goes_on_and_a_masked_channel_stays_out_of_sight(api: Any, tmp_
     assert np.abs(asleep - np.moveaxis(start[consumer.weight], consumer.axis, 0)[2]).max() > 1e-5
 
     trained = copy_with_weights(model, {n: v for n, v in values.items() if n != MASK_INPUT})
-    expected = Session(mask_model(trained, units, ~mask)).run(batch().inputs)
+    expected = Session(mask_model(trained, units, mask)).run(batch().inputs)
     value, outputs = loaded.evaluate(*given)
     np.testing.assert_allclose(outputs, expected["y"], rtol=1e-4, atol=1e-5)
 
@@ -170,11 +170,11 @@ def test_prune_leaves_them_in_the_run_directory(
     model = onnx.load(separable_path)
     graph = read_graph(model)
     units = discover_units(graph, trace(graph))
-    removed = np.zeros(units.num_units, dtype=bool)
+    mask = np.ones(units.num_units, dtype=bool)
     for group in json.loads((tmp_path / "run" / "plan.json").read_text())["groups"]:
-        removed[units.groups[group["id"]].first + np.array(group["removed"], dtype=int)] = True
+        mask[units.groups[group["id"]].first + np.array(group["removed"], dtype=int)] = False
     values = {name: value for name, value in loaded.values().items() if name != MASK_INPUT}
-    expected = Session(mask_model(copy_with_weights(model, values), units, removed)).run({"image": images[:16]})
+    expected = Session(mask_model(copy_with_weights(model, values), units, mask)).run({"image": images[:16]})
     loss, logits = loaded.evaluate(images[:16], labels[:16].astype(np.int64))
     odds = np.exp(logits.astype(np.float64))  # the view ends before the Softmax
     np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), expected["probabilities"], rtol=1e-4, atol=1e-6)

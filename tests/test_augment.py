@@ -12,8 +12,8 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_data import graph_of
 from numpy.typing import NDArray
-from test_data import graph_of
 
 import onnx_dnscp
 from onnx_dnscp.data.arrays import ArraySamples

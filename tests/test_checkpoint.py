@@ -6,7 +6,7 @@ the real one, `test_resume.py` does the same a few times.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -15,18 +15,27 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from budgets import budget_of
 
 from models import load
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.methods import METHODS, MethodSettings
 from onnx_dnscp.model.units import Units
 from onnx_dnscp.training.checkpoint import PhaseState, load_state, save_state
-from onnx_dnscp.training.loop import Phase, Progress, train_with_masks
-from onnx_dnscp.training.method import MaskHistory
-from onnx_dnscp.training.optimizers import OptimizerName, make_optimizer
-from onnx_dnscp.training.schedule import make_schedule
+from onnx_dnscp.training.engines.base import Feeds, StepResult
+from onnx_dnscp.training.loop import Phase, train_with_masks
+from onnx_dnscp.training.optimizers import (
+    DEFAULT_CLIP,
+    OptimizerName,
+    OptimizerSettings,
+    clip_gradients,
+    make_optimizer,
+)
+from onnx_dnscp.training.progress import Progress
+from onnx_dnscp.training.schedule import Schedule
+from onnx_dnscp.training.stage import StageId
+from onnx_dnscp.training.weights import HostParameters, Parameters, SlicedAxis
 
 STEPS = 16
 
@@ -40,22 +49,59 @@ def units(tiny_model: onnx.ModelProto) -> Units:
 class Engine:
     """Pulls weights to where they were, and pushes them somewhere else with each batch; a statistic moves as well."""
 
-    def __init__(self, units: Units) -> None:
+    def __init__(self, units: Units, optimizer: OptimizerName) -> None:
         self._home = {name: np.array(value) for name, value in units.graph.stored.items() if value.dtype == np.float32}
         self.trainable = tuple(name for name in self._home if name != "b1")
-        self.weights = {name: value.copy() for name, value in self._home.items()}
+        self._weights = {name: value.copy() for name, value in self._home.items()}
+        self.parameters: Parameters = HostParameters(self._weights)
+        self._optimizer = make_optimizer(OptimizerSettings(optimizer, momentum=0.9, weight_decay=0.01))
 
-    def step(self, feeds: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+    @property
+    def optimizer_state(self) -> Mapping[str, Any]:
+        """Of the optimiser."""
+        return self._optimizer.state
+
+    def restore(self, weights: Mapping[str, Any], optimizer_state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.parameters.write(weights)
+        self._optimizer.state.update(optimizer_state)
+
+    def step(self, batches: Iterable[Feeds], rate: float, derivatives: Sequence[SlicedAxis] = ()) -> StepResult:
+        """Of some batches."""
+        losses, gradients = zip(*map(self.gradients, batches), strict=True)
+        mean = {name: np.mean([g[name] for g in gradients], axis=0) for name in self.trainable}
+        norm = clip_gradients(mean, DEFAULT_CLIP)
+        self._optimizer.update(self._weights, mean, rate)
+        return StepResult(sum(losses), norm)
+
+    def gradients(self, feeds: Feeds) -> tuple[float, dict[str, Any]]:
         """Of one batch."""
-        self.weights["b1"] *= np.float32(0.9)
+        self._weights["b1"] *= np.float32(0.9)
         rng = np.random.default_rng(int(feeds["x"]))
         share = np.float32(feeds["dnscp//mask"].mean())
         gradients = {
-            name: share * (self.weights[name] - self._home[name]) + 3 * rng.standard_normal(self._home[name].shape)
+            name: share * (self._weights[name] - self._home[name]) + 3 * rng.standard_normal(self._home[name].shape)
             for name in self.trainable
         }
-        loss = sum(float(np.abs(gradient).sum()) for gradient in gradients.values()) + float(self.weights["b1"].sum())
+        loss = sum(float(np.abs(gradient).sum()) for gradient in gradients.values()) + float(self._weights["b1"].sum())
         return loss, {name: gradient.astype(np.float32) for name, gradient in gradients.items()}
+
+
+class Unwatched:
+    """Nobody hears of the masks."""
+
+    recovered = 0
+
+    def moved(self, step: int, before: Any, after: Any, *, settling: bool = False) -> None:
+        """Nothing."""
+
+    def ratio(self, mask: Any) -> float:
+        """None."""
+        return 0.0
+
+    def widths(self, mask: Any) -> tuple[()]:
+        """None."""
+        return ()
 
 
 class NoLoss:
@@ -94,14 +140,14 @@ class Run:
 
     def train(self, path: Path, *, stop: int = STEPS, saved: PhaseState | None = None, start: int | None = None) -> Run:
         """From the beginning or from a state; write the state after step `stop` to `path`."""
-        budget = Budget(self.units, "channels", 0.5)
+        budget = budget_of(self.units, "channels", 0.5)
         rng = np.random.default_rng(5)
         settings = MethodSettings(
             self.units, budget, rng, schedule=None, rule=self.rule, c_rate=0.0, gamma=0.5, power=1.0
         )  # type: ignore[arg-type]
         phase = Phase(
-            "train", Engine(self.units), NoLoss(), make_optimizer(self.optimizer, momentum=0.9, weight_decay=0.01),
-            batches if start is None else lambda _: batches(start), make_schedule(0.3, STEPS, 3), accumulate=2,
+            StageId(1, "train"), Engine(self.units, self.optimizer), NoLoss(),
+            batches if start is None else lambda _: batches(start), Schedule(0.3, STEPS, 3), accumulate=2,
         )  # fmt: skip
         state = phase.begin(saved)
 
@@ -116,8 +162,9 @@ class Run:
                 raise Stopped
 
         method = METHODS[self.method].make(settings)
+        first = method.first_mask(HostParameters(self.units.graph.stored))
         with pytest.raises(Stopped):
-            train_with_masks(phase, state, self.units, method, budget, MaskHistory(), observe)
+            train_with_masks(phase, state, self.units, method, first, Unwatched(), observe)
         self.weights = {name: value.copy() for name, value in state.weights.items()}
         return self
 

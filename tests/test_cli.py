@@ -23,7 +23,7 @@ from onnx import numpy_helper
 import onnx_dnscp
 from onnx_dnscp.cli import console
 from onnx_dnscp.cli.main import run
-from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.progress import Progress
 
 TRAIN_SAMPLES, BATCH, STEPS = 128, 8, 32  # steps of each phase: two epochs
 SETTINGS = {"epochs": 2, "finetune_epochs": 2, "c_rate": 0.0, "seed": 3}  # without a band channels come back early

@@ -1,4 +1,4 @@
-"""Costs: params and MACs against counts made by hand, and of a removal against the pruned model's own."""
+"""Costs: params and MACs against counts made by hand, and of a mask against the pruned model's own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from onnx import numpy_helper, shape_inference
 
 from models import load, run, stored_arrays, stored_tensors
 from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.measure.cost_registry import COSTS, CostInputs, cost
 from onnx_dnscp.measure.costs import CostModel, model_costs
 from onnx_dnscp.model.graph import read_graph
-from onnx_dnscp.model.units import Units
+from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.tracing.trace import trace
@@ -85,17 +86,30 @@ def test_costs_are_those_counted_by_hand(name: str) -> None:
     assert model_costs(graph, trace(graph)) == whole
 
 
-def test_costs_of_a_removal_are_those_counted_by_hand() -> None:
-    """Two of five channels: 3 x 27 + 3 + 2 x 3 params are left, and both convolutions shrink."""
+def saved(units: Units, mask: Mask, frozen: Mask | None = None) -> dict[str, float]:
+    """What a mask saves of each registered cost."""
+    return {name: make(CostInputs(units, frozen)).saved(mask) for name, make in COSTS.items()}
+
+
+def test_costs_of_a_mask_are_those_counted_by_hand() -> None:
+    """Two of five channels go: 3 x 27 + 3 + 2 x 3 params are left, and both convolutions shrink."""
     counted, _, _ = COUNTED["conv"]
-    removed = np.array([True, False, False, True, False])
-    costs = CostModel(units_of(counted))
-    left = costs.costs(removed)
+    units, mask = units_of(counted), np.array([False, True, True, False, True])
+    left = CostModel(units).costs(mask)
     assert (left.params, left.macs) == (81 + 3 + 6, 36 * 81 + 36 * 6)
-    assert costs.removed_ratio(removed, "channels") == pytest.approx(2 / 5)
-    assert costs.removed_ratio(removed, "params") == pytest.approx(1 - 90 / 150)
-    assert costs.removed_ratio(removed, "macs") == pytest.approx(1 - 87 / 145)
-    assert costs.removed_ratio(np.zeros(5, dtype=bool), "macs") == 0
+    shares = {"channels": 2 / 5, "params": 1 - 90 / 150, "macs": 1 - 87 / 145}
+    assert saved(units, mask) == pytest.approx(shares)
+    frozen = np.array([False, True, False, False, False])  # one of the four others cannot go, and does not count
+    assert saved(units, mask, frozen) == pytest.approx({**shares, "channels": 2 / 4})
+    assert saved(units, np.ones(5, dtype=bool)) == dict.fromkeys(COSTS, 0)
+
+
+def test_a_cost_is_registered_once_and_bears_its_name() -> None:
+    """A second cost of that name is a mistake; messages and options say the same."""
+    with pytest.raises(ValueError, match="'macs' is registered twice"):
+        cost("macs")(COSTS["macs"])
+    inputs = CostInputs(units_of(COUNTED["conv"][0]))
+    assert {name: make(inputs).name for name, make in COSTS.items()} == {name: name for name in COSTS}
 
 
 def test_integers_are_no_parameters() -> None:
@@ -105,23 +119,26 @@ def test_integers_are_no_parameters() -> None:
 
 
 @pytest.mark.parametrize("case", PRUNABLE, ids=str)
-def test_costs_of_a_removal_equal_those_of_the_pruned_model(case: Case) -> None:
-    """Predicting a removal and counting what is left afterwards give the same numbers."""
+def test_costs_of_a_mask_equal_those_of_the_pruned_model(case: Case) -> None:
+    """Predicting what stays and counting what is left afterwards give the same numbers."""
     units = units_of(case)
     costs = CostModel(units)
     rng = np.random.default_rng(1)
     for share in (0.3, 0.7, 1.0):
-        removed = rng.random(units.num_units) < share
-        removed[[group.first for group in units.groups]] = False
-        pruned = apply_cuts(case.model, units, plan_cuts(units, removed))
+        mask = rng.random(units.num_units) >= share
+        mask[[group.first for group in units.groups]] = True
+        pruned = apply_cuts(case.model, units, plan_cuts(units, mask))
         graph = read_graph(pruned)
-        predicted = costs.costs(removed)
+        predicted = costs.costs(mask)
         assert predicted == model_costs(graph, trace(graph, like=units.trace))
         assert predicted.params == count_params(pruned)
         whole = costs.costs()
-        assert costs.removed_ratio(removed, "params") == pytest.approx(1 - predicted.params / whole.params)
-        assert costs.removed_ratio(removed, "macs") == pytest.approx(1 - predicted.macs / whole.macs)
-        assert costs.removed_ratio(removed, "channels") == pytest.approx(removed.sum() / units.num_units)
+        shares = {
+            "channels": 1 - mask.mean(),
+            "params": 1 - predicted.params / whole.params,
+            "macs": 1 - predicted.macs / whole.macs,
+        }
+        assert saved(units, mask) == pytest.approx(shares)
 
 
 def count_params(model: onnx.ModelProto) -> int:
@@ -169,11 +186,11 @@ def plain_macs(model: onnx.ModelProto) -> int:
 def test_attention_between_all_pixels_is_traced_small_and_compared_at_one_size() -> None:
     """At the usual size it takes gigabytes; a pruned network that would not is still counted at the original's size."""
     units = units_of(next(case for case in CASES if case.name == "attention-fused-Split"))
-    removed = np.zeros(units.num_units, np.bool_)
+    mask = np.ones(units.num_units, np.bool_)
     for group in units.groups:
-        removed[group.slice][:2] = True
-    pruned = read_graph(apply_cuts(units.graph.proto, units, plan_cuts(units, removed)))
-    seen = trace(pruned, like=units.trace)
-    assert seen.shapes["x"] == units.trace.shapes["x"] == (2, 3, 32, 32)
+        mask[group.slice][:2] = False
+    pruned = read_graph(apply_cuts(units.graph.proto, units, plan_cuts(units, mask)))
+    again = trace(pruned, like=units.trace)
+    assert again.shapes["x"] == units.trace.shapes["x"] == (2, 3, 32, 32)
     assert trace(pruned).shapes["x"] == (2, 3, 64, 64), "alone it is small enough"
-    assert model_costs(pruned, seen).macs < model_costs(units.graph, units.trace).macs
+    assert model_costs(pruned, again).macs < model_costs(units.graph, units.trace).macs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_data import everything, gather, graph_of, pixels_of, save_png
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto
 from PIL import Image
 
 from onnx_dnscp.data.arrays import ArraySamples
@@ -21,25 +21,8 @@ from onnx_dnscp.data.fit import cropped, padded, stretched
 from onnx_dnscp.data.open import open_dataset, synthetic_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.model.graph import Graph, read_graph
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
-
-
-def graph_of(dims: Sequence[int | str], element_type: int = TensorProto.FLOAT, name: str = "x") -> Graph:
-    """A model that hands its one input on."""
-    values = [helper.make_tensor_value_info(n, element_type, dims) for n in (name, "y")]
-    graph = helper.make_graph([helper.make_node("Identity", [name], ["y"])], "g", values[:1], values[1:])
-    return read_graph(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
-
-
-def save_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def pixels_of(number: int, shape: tuple[int, ...] = (4, 5, 3)) -> NDArray[np.uint8]:
-    return np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.fixture
@@ -50,16 +33,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "images" / "ant" / "notes.txt").write_text("not an image")
     (tmp_path / "images" / ".hidden").mkdir()
     return tmp_path / "images"
-
-
-def gather(batches: Sequence[Batch], name: str = "x") -> NDArray[Any]:
-    return np.concatenate([b.inputs[name] for b in batches])
-
-
-def everything(dataset: Dataset, batch: int = 3) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    batches = list(dataset.batches(batch))
-    labels = [b.labels for b in batches if b.labels is not None]
-    return gather(batches), np.concatenate(labels) if labels else None
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

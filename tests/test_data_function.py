@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
-from test_data import everything, graph_of
+from image_data import everything, graph_of, two_inputs
 
 import onnx_dnscp
 from onnx_dnscp.cli.main import run
@@ -19,7 +18,7 @@ from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
-from onnx_dnscp.model.graph import Graph, read_graph
+from onnx_dnscp.model.graph import Graph
 
 X = "import numpy as np\nx = np.arange(24, dtype=np.float32).reshape(6, 4)\n"
 Write = Callable[..., Path]
@@ -43,13 +42,6 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
 
 def opened(path: Path, graph: Graph | None = None) -> Dataset:
     return open_dataset(path, graph or graph_of(["n", 4]), Preprocess(), 3)
-
-
-def two_inputs() -> Graph:
-    """`left` and `right`, (n, 4), summed to `y`."""
-    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 4]) for n in ("left", "right", "y")]
-    graph = helper.make_graph([helper.make_node("Add", ["left", "right"], ["y"])], "g", values[:2], values[2:])
-    return read_graph(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
 
 
 # --- forms ------------------------------------------------------------------------------------------------------------

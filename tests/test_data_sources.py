@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
+from image_data import everything, graph_of, pack_tar, pack_zip, pixels_of, png, save_png
 from numpy.typing import NDArray
-from test_archive import pack_tar, pack_zip, png
-from test_data import everything, graph_of, pixels_of, save_png
 
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.open import open_dataset
@@ -106,6 +103,8 @@ def webdataset(folder: Path) -> Path:
 
 
 def parquet(folder: Path) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
     table = pyarrow.table({"image": [png(number) for number in range(COUNT)], "label": labels()})
     pyarrow.parquet.write_table(table, folder / "d.parquet", row_group_size=5)
     return folder / "d.parquet"

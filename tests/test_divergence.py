@@ -14,6 +14,7 @@ from onnx_dnscp.errors import DivergenceError
 from onnx_dnscp.training import loop
 from onnx_dnscp.training.checkpoint import PhaseState, load_state
 from onnx_dnscp.training.divergence import check_sound
+from onnx_dnscp.training.stage import StageId
 
 OK = 1.5
 CASES = {
@@ -34,7 +35,7 @@ def test_a_loss_diverges_when_it_is_no_number_or_out_of_all_proportion(case: str
     losses, message = CASES[case]
 
     def train() -> None:
-        state = PhaseState("train", len(losses))
+        state = PhaseState(StageId(1, "train"), len(losses))
         for loss in losses:
             check_sound(loss, 1.0, state)
             state.step += 1
@@ -48,7 +49,7 @@ def test_a_loss_diverges_when_it_is_no_number_or_out_of_all_proportion(case: str
 
 def test_a_gradient_without_a_norm_diverges() -> None:
     with pytest.raises(DivergenceError, match="the gradient's norm became inf at step 1"):
-        check_sound(1.0, math.inf, PhaseState("train", 1))
+        check_sound(1.0, math.inf, PhaseState(StageId(1, "train"), 1))
 
 
 # --- whole runs -------------------------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ def test_a_diverged_run_goes_back_to_its_last_good_state_and_on_from_there(
         directory = tmp_path / ("given" if given else f"{phase}.run")
 
         def check(loss: float, norm: float, state: PhaseState, phase: str = phase, factor: float = factor) -> None:
-            check_sound(loss * factor if state.name == phase and state.step >= 3 else loss, norm, state)
+            check_sound(loss * factor if state.stage.kind == phase and state.step >= 3 else loss, norm, state)
 
         with monkeypatch.context() as patch:
             patch.setattr(loop, "check_sound", check)

@@ -55,7 +55,7 @@ def test_what_a_page_tells_to_type_works(page: Path, desk: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    run_page(page, desk, replace={"8000": port})
+    assert run_page(page, desk, replace={"8000": port}) > 0
 
 
 def test_the_site_can_be_built_without_a_warning(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_training import NETWORKS, feeds, network, some_mask
+from training_cases import NETWORKS, feeds, network, some_mask
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.training.engines.ort import OrtEngine
@@ -27,7 +27,7 @@ def test_two_shards_equal_one_batch_when_batch_norm_is_frozen(name: str) -> None
         view = build_view(model, {"x": (size, 2, 6, 6)}, units=units, batch_norm="frozen")
         loss = CrossEntropy((size, 3))
         loss.attach(view)
-        results.append(OrtEngine(view, threads=1, shards=shards).step(feeds(loss, samples, mask)))
+        results.append(OrtEngine(view, threads=1, shards=shards).gradients(feeds(loss, samples, mask)))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
     for tensor, gradient in results[0][1].items():
         np.testing.assert_allclose(results[1][1][tensor], gradient, rtol=1e-4, atol=1e-6)
@@ -43,10 +43,12 @@ def test_shards_run_twice_give_the_same_bits() -> None:
     rng = np.random.default_rng(8)
     samples = Batch({"x": rng.standard_normal((8, 2, 6, 6)).astype(np.float32)}, rng.integers(0, 3, 8))
     engines = [OrtEngine(view, threads=1, shards=2) for _ in range(2)]
-    losses, gradients = zip(*(engine.step(feeds(loss, samples, some_mask(units))) for engine in engines), strict=True)
+    losses, gradients = zip(
+        *(engine.gradients(feeds(loss, samples, some_mask(units))) for engine in engines), strict=True
+    )
     assert losses[0] == losses[1]
     kept = {name: gradient.copy() for name, gradient in gradients[0].items()}
-    engines[0].step(feeds(loss, Batch({"x": -samples.inputs["x"]}, samples.labels), some_mask(units)))
+    engines[0].gradients(feeds(loss, Batch({"x": -samples.inputs["x"]}, samples.labels), some_mask(units)))
     for name, gradient in kept.items():
         np.testing.assert_array_equal(gradients[0][name], gradient)
         np.testing.assert_array_equal(gradients[1][name], gradient)

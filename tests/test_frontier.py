@@ -145,15 +145,15 @@ def test_the_loss_is_taken_where_gradients_reach(name: str) -> None:
     loss = Distillation(LiveTeacher(model), batch)
     loss.attach(view)
     engine = OrtEngine(view, threads=1)
-    for weight in engine.weights.values():
+    for weight in engine.parameters.values():
         weight += 0.1 * rng.standard_normal(weight.shape).astype(np.float32)
     feeds = {**batch.inputs, **loss.feeds(batch)}
-    before, gradients = engine.step(feeds)
+    before, gradients = engine.gradients(feeds)
     assert set(gradients) == learned
-    for weight, gradient in zip(engine.weights.values(), gradients.values(), strict=True):
+    for weight, gradient in zip(engine.parameters.values(), gradients.values(), strict=True):
         assert np.abs(gradient).max() > 0
         weight -= 1e-3 * gradient / np.abs(gradient).max()
-    assert engine.step(feeds)[0] < before
+    assert engine.gradients(feeds)[0] < before
 
 
 def test_masks_behind_the_frontier_are_left_out() -> None:
@@ -179,9 +179,9 @@ def test_masks_behind_the_frontier_are_left_out() -> None:
     engine = OrtEngine(view, threads=1)
     mask = np.ones(units.num_units + 1, np.float32)
     feeds = {**batch.inputs, **loss.feeds(batch), MASK_INPUT: mask}
-    assert engine.step(feeds)[0] == pytest.approx(0, abs=1e-10)
+    assert engine.gradients(feeds)[0] == pytest.approx(0, abs=1e-10)
     mask[:-1] = 0
-    assert engine.step(feeds)[0] > 0.1
+    assert engine.gradients(feeds)[0] > 0.1
 
 
 def test_a_pruned_student_is_compared_on_the_channels_it_kept() -> None:
@@ -189,8 +189,8 @@ def test_a_pruned_student_is_compared_on_the_channels_it_kept() -> None:
     model = filled(HEAD + CASES["regions of interest"][0])
     graph = read_graph(model)
     units = discover_units(graph, trace(graph))
-    removed = np.zeros(units.num_units, dtype=bool)
-    removed[1] = True
+    mask = np.ones(units.num_units, dtype=bool)
+    mask[1] = False
     pruned = onnx.ModelProto()
     pruned.CopyFrom(model)
     for tensor in pruned.graph.initializer:
@@ -199,9 +199,9 @@ def test_a_pruned_student_is_compared_on_the_channels_it_kept() -> None:
         tensor.CopyFrom(onnx.numpy_helper.from_array(kept, tensor.name))
     batch = Batch({"x": np.random.default_rng(1).standard_normal((4, 2, 6, 6)).astype(np.float32)})
     view = build_view(pruned, SHAPES)
-    loss = Distillation(LiveTeacher(model), batch, Removal(units, removed))
+    loss = Distillation(LiveTeacher(model), batch, Removal(units, mask))
     loss.attach(view)
-    assert OrtEngine(view, threads=1).step({**batch.inputs, **loss.feeds(batch)})[0] == pytest.approx(0, abs=1e-10)
+    assert OrtEngine(view, threads=1).gradients({**batch.inputs, **loss.feeds(batch)})[0] == pytest.approx(0, abs=1e-10)
 
 
 def test_a_model_that_no_gradient_enters_is_refused() -> None:

@@ -1,16 +1,17 @@
-"""Damaged files: what the fuzzer in `benchmarks/fuzz.py` has found stays found, and a little of it runs here."""
+"""Damaged files: what the fuzzer in `fuzzing/` has found stays found, and a little of it runs here."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from fuzzing.damaged_models import damaged_model, seed_models
+from fuzzing.worker import GOOD, KINDS, Worker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,10 +21,6 @@ from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.model.load import load_model
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "benchmarks"))
-from fuzz import GOOD, KINDS, Worker  # noqa: E402  (it is no package)
-from fuzz_models import damaged_model, seed_models  # noqa: E402
-
 FOUND = sorted((HERE / "fuzz").glob("*.onnx"))
 # Files on which ONNX Runtime 1.19 ends its process; other versions may refuse or run them.
 CRASHES = [path for path in FOUND if path.name.startswith("crash")]
@@ -61,13 +58,19 @@ def test_a_damaged_model_is_read_or_refused(
     """Before the runtime sees it: any other exception is a bug."""
     path = tmp_path_factory.getbasetemp() / "damaged.onnx"
     path.write_bytes(damaged_model(seeds, np.random.default_rng(number))[0])
-    with suppress(ModelError):
-        read_graph(load_model(path).proto)
+    said = "It is read."
+    try:
+        assert read_graph(load_model(path).proto).nodes
+    except ModelError as error:
+        said = str(error)
+    assert said.endswith(".")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_damaged_files_of_each_kind(kind: str) -> None:
     """Through the whole command line, in a process that may crash with the runtime but not otherwise."""
+    if kind == "data":
+        pytest.importorskip("pyarrow")
     worker = Worker()
     rows: list[dict[str, Any]] = [worker.judge(kind, number, 1) for number in range(CASES_PER_KIND[kind])]
     worker.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from training_cases import view_of
 
 from models import filled
 from onnx_dnscp.errors import RequestError
@@ -19,17 +20,6 @@ from onnx_dnscp.training.gradient_graph import build_gradient_graph
 from onnx_dnscp.training.view import LOSS, TrainingView, build_view
 
 pytestmark = pytest.mark.needs_training
-
-
-def view_of(operator: str = "AveragePool<kernel_shape = [2, 2]>") -> TrainingView:
-    model = filled(f"""
-        <ir_version: 8, opset_import: ["" : 17]>
-        net (float[N, 2, 6, 6] x) => (float[N, 4, 5, 5] y) <float[4, 2, 1, 1] w> {{
-          a = Conv(x, w)  y = {operator}(a) }}""")
-    view = build_view(model, {"x": (4, 2, 6, 6)})
-    ((tap, *_), *_) = view.taps.values()
-    view.add_node("ReduceMean", [tap], LOSS, keepdims=0)
-    return view
 
 
 def crashing_view() -> TrainingView:
@@ -63,8 +53,8 @@ def test_a_rewrite_that_crashes_is_left_out(monkeypatch: pytest.MonkeyPatch, cap
     view = view_of()
     engine = OrtEngine(view, threads=1)
     assert "runs without rewrites for speed, because of them: ONNX Runtime crashed" in caplog.text
-    _, gradients = engine.step({"x": np.ones((4, 2, 6, 6), np.float32)})
-    _, expected = OrtEngine(view, threads=1, rewrites=False).step({"x": np.ones((4, 2, 6, 6), np.float32)})
+    _, gradients = engine.gradients({"x": np.ones((4, 2, 6, 6), np.float32)})
+    _, expected = OrtEngine(view, threads=1, rewrites=False).gradients({"x": np.ones((4, 2, 6, 6), np.float32)})
     np.testing.assert_array_equal(gradients["w"], expected["w"])
 
 
@@ -115,7 +105,7 @@ def test_a_script_without_main_guard_can_train(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}\n"
-        "from test_gradient_graph import view_of\n"
+        "from training_cases import view_of\n"
         "from onnx_dnscp.training.gradient_graph import build_gradient_graph\n"
         "print('once', len(build_gradient_graph(view_of()).graph.node) > 0)\n"
     )

@@ -62,13 +62,13 @@ def test_the_check_notices_a_gradient_that_is_off_by_a_thousandth(
     factor: float, caught: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tolerance bites: far below what a wrong formula gives."""
-    step = OrtEngine.step
+    step = OrtEngine.gradients
 
     def scaled(self: OrtEngine, feeds: Arrays) -> tuple[float, Arrays]:
         loss, gradients = step(self, feeds)
         return loss, {name: gradient * np.float32(factor) for name, gradient in gradients.items()}
 
-    monkeypatch.setattr(OrtEngine, "step", scaled)
+    monkeypatch.setattr(OrtEngine, "gradients", scaled)
     case = gradient_case("MatMul", "MatMul", "y = MatMul(x, w)", x=normal(3, 4), w=normal(4, 5, seed=1))
     if caught:
         with pytest.raises(AssertionError, match="differs by"):

@@ -25,7 +25,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork,
 
 
 @pytest.fixture
-def refuse(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refuse:
+def assert_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refuse:
     """`inspect` refuses a model with one sentence."""
 
     def check(model: onnx.ModelProto, match: str) -> str:
@@ -58,25 +58,27 @@ def w2(model: onnx.ModelProto) -> bytes:
 
 @pytest.mark.parametrize("location", ["sub/../w.bin", "./../{folder}/w.bin", "{absolute}/w.bin"])
 def test_external_data_is_named_from_the_models_folder_downwards(
-    location: str, tiny_model: onnx.ModelProto, tmp_path: Path, refuse: Refuse
+    location: str, tiny_model: onnx.ModelProto, tmp_path: Path, assert_refused: Refuse
 ) -> None:
     """Also where the way out leads in again."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "w.bin").write_bytes(w2(tiny_model))
     location = location.format(folder=tmp_path.name, absolute=tmp_path)
-    refuse(with_external(tiny_model, location=location), "outside the model's folder; move the data file")
+    assert_refused(with_external(tiny_model, location=location), "outside the model's folder; move the data file")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need rights there")
 @pytest.mark.parametrize("linked", ["file", "folder"])
 def test_external_data_behind_a_symbolic_link_is_refused(
-    linked: str, tiny_model: onnx.ModelProto, tmp_path: Path, refuse: Refuse
+    linked: str, tiny_model: onnx.ModelProto, tmp_path: Path, assert_refused: Refuse
 ) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "w.bin").write_bytes(w2(tiny_model))
     (tmp_path / "link").symlink_to("real" if linked == "folder" else "real/w.bin")
     location = "link/w.bin" if linked == "folder" else "link"
-    refuse(with_external(tiny_model, location=location), "symbolic link; put the data file itself beside the model")
+    assert_refused(
+        with_external(tiny_model, location=location), "symbolic link; put the data file itself beside the model"
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,10 +98,10 @@ def test_external_data_behind_a_symbolic_link_is_refused(
     ],
 )
 def test_external_data_stays_within_its_file(
-    entries: dict[str, str], match: str, tiny_model: onnx.ModelProto, tmp_path: Path, refuse: Refuse
+    entries: dict[str, str], match: str, tiny_model: onnx.ModelProto, tmp_path: Path, assert_refused: Refuse
 ) -> None:
     (tmp_path / "w.bin").write_bytes(w2(tiny_model))
-    refuse(with_external(tiny_model, **{"location": "w.bin", **entries}), match)
+    assert_refused(with_external(tiny_model, **{"location": "w.bin", **entries}), match)
 
 
 def test_a_part_of_an_external_file_is_read(tiny_model: onnx.ModelProto, tmp_path: Path) -> None:
@@ -115,26 +117,26 @@ def test_a_part_of_an_external_file_is_read(tiny_model: onnx.ModelProto, tmp_pat
     assert loaded.data_files == (tmp_path / "w.bin",)
 
 
-def test_sparse_tensors_and_attributes_read_no_other_files(tiny_model: onnx.ModelProto, refuse: Refuse) -> None:
+def test_sparse_tensors_and_attributes_read_no_other_files(tiny_model: onnx.ModelProto, assert_refused: Refuse) -> None:
     """ONNX Runtime would look for what is left external in the current folder."""
     sparse = tiny_model.graph.sparse_initializer.add(dims=[4])
     sparse.values.CopyFrom(numpy_helper.from_array(np.ones(1, dtype=np.float32), "s"))
     sparse.values.ClearField("raw_data")
     sparse.values.data_location = TensorProto.EXTERNAL
     sparse.values.external_data.add(key="location", value="../secret")
-    refuse(tiny_model, "Tensor 's' of .*outside the model's folder")
+    assert_refused(tiny_model, "Tensor 's' of .*outside the model's folder")
 
 
 # --- what is in the graph ---------------------------------------------------------------------------------------------
 
 
-def test_a_function_that_calls_itself_is_refused(tiny_model: onnx.ModelProto, refuse: Refuse) -> None:
+def test_a_function_that_calls_itself_is_refused(tiny_model: onnx.ModelProto, assert_refused: Refuse) -> None:
     call = helper.make_node("F", ["x"], ["y"], domain="local")
     with_functions(tiny_model, helper.make_function("local", "F", ["x"], ["y"], [call], tiny_model.opset_import))
-    refuse(tiny_model, "Function 'F' of .* calls itself")
+    assert_refused(tiny_model, "Function 'F' of .* calls itself")
 
 
-def test_a_few_functions_do_not_become_a_million_nodes(tiny_model: onnx.ModelProto, refuse: Refuse) -> None:
+def test_a_few_functions_do_not_become_a_million_nodes(tiny_model: onnx.ModelProto, assert_refused: Refuse) -> None:
     """Each calls the one before it twice."""
     functions = []
     for level in range(40):
@@ -142,7 +144,7 @@ def test_a_few_functions_do_not_become_a_million_nodes(tiny_model: onnx.ModelPro
         calls = [helper.make_node(names[0], [a], [b], domain=names[1]) for a, b in (("x", "t"), ("t", "y"))]
         functions.append(helper.make_function("local", f"F{level}", ["x"], ["y"], calls, tiny_model.opset_import))
     with_functions(tiny_model, *functions)
-    refuse(tiny_model, f"stand for {2**40 + 6} nodes, which is too many")
+    assert_refused(tiny_model, f"stand for {2**40 + 6} nodes, which is too many")
 
 
 def with_functions(model: onnx.ModelProto, *functions: onnx.FunctionProto) -> None:
@@ -155,7 +157,7 @@ def with_functions(model: onnx.ModelProto, *functions: onnx.FunctionProto) -> No
     relu.op_type, relu.domain = functions[-1].name, "local"
 
 
-def test_deeply_nested_branches_are_refused(tiny_model: onnx.ModelProto, refuse: Refuse) -> None:
+def test_deeply_nested_branches_are_refused(tiny_model: onnx.ModelProto, assert_refused: Refuse) -> None:
     """ONNX Runtime takes twice as long for each level."""
     relu = next(node for node in tiny_model.graph.node if node.name == "relu1")
     inner = onnx.NodeProto()
@@ -167,7 +169,7 @@ def test_deeply_nested_branches_are_refused(tiny_model: onnx.ModelProto, refuse:
         body = helper.make_graph([inner], "body", [], [output])
         inner = helper.make_node("If", ["yes"], ["r1"], then_branch=body, else_branch=idle)
     relu.CopyFrom(inner)
-    refuse(tiny_model, r"Node 'r1' \(If\) of .* has sub-graphs in 10 others")
+    assert_refused(tiny_model, r"Node 'r1' \(If\) of .* has sub-graphs in 10 others")
 
 
 WRONG_ATTRIBUTES = {
@@ -180,30 +182,30 @@ WRONG_ATTRIBUTES = {
 
 @pytest.mark.parametrize("case", WRONG_ATTRIBUTES)
 def test_an_attribute_that_the_operator_does_not_take_is_refused(
-    case: str, tiny_model: onnx.ModelProto, refuse: Refuse
+    case: str, tiny_model: onnx.ModelProto, assert_refused: Refuse
 ) -> None:
     attribute, match = WRONG_ATTRIBUTES[case]
     next(node for node in tiny_model.graph.node if node.name == "conv2").attribute.append(attribute)
-    refuse(tiny_model, match)
+    assert_refused(tiny_model, match)
 
 
-def test_a_negative_size_is_refused(tiny_model: onnx.ModelProto, refuse: Refuse) -> None:
+def test_a_negative_size_is_refused(tiny_model: onnx.ModelProto, assert_refused: Refuse) -> None:
     """numpy would find out what -1 stands for."""
     next(t for t in tiny_model.graph.initializer if t.name == "b1").dims[0] = -1
-    refuse(tiny_model, r"Tensor 'b1' of .* is damaged.*\(-1,\)")
+    assert_refused(tiny_model, r"Tensor 'b1' of .* is damaged.*\(-1,\)")
 
 
-def test_a_weight_that_is_stored_twice_is_refused(tiny_model: onnx.ModelProto, refuse: Refuse) -> None:
+def test_a_weight_that_is_stored_twice_is_refused(tiny_model: onnx.ModelProto, assert_refused: Refuse) -> None:
     """Nobody can say which one counts."""
     tiny_model.graph.initializer.append(tiny_model.graph.initializer[2])
-    refuse(tiny_model, "Tensor 'w2' of .* is stored twice")
+    assert_refused(tiny_model, "Tensor 'w2' of .* is stored twice")
 
 
-def test_an_input_that_is_no_tensor_is_refused(tiny_model: onnx.ModelProto, refuse: Refuse) -> None:
+def test_an_input_that_is_no_tensor_is_refused(tiny_model: onnx.ModelProto, assert_refused: Refuse) -> None:
     kind = tiny_model.graph.input[0].type
     sequence = helper.make_sequence_type_proto(kind)
     kind.CopyFrom(sequence)
-    refuse(tiny_model, "Input 'image' of .* is no tensor of a type")
+    assert_refused(tiny_model, "Input 'image' of .* is no tensor of a type")
 
 
 def test_an_image_that_fills_the_memory_is_refused(

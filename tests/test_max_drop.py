@@ -17,7 +17,7 @@ from onnx_dnscp.data.arrays import ArraySamples
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.data.split import hold_out
 from onnx_dnscp.runs.curve import RESOLUTION, bisect, points_lost
-from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.progress import Progress
 
 SHORT: dict[str, Any] = {"epochs": 1, "finetune_epochs": 1, "batch_size": 16, "learning_rate": 0.02, "threads": 1}
 

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_training import BATCH, batch, engine_for, network
+from training_cases import BATCH, batch, engine_for, network
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import DivergenceError, RequestError
 from onnx_dnscp.training.checkpoint import PhaseState
 from onnx_dnscp.training.engines.ort import OrtEngine
-from onnx_dnscp.training.loop import Phase, Progress, fine_tune
+from onnx_dnscp.training.loop import Phase, fine_tune
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
-from onnx_dnscp.training.optimizers import Optimizer, clip_gradients, make_optimizer
-from onnx_dnscp.training.schedule import Schedule, make_schedule
+from onnx_dnscp.training.optimizers import Optimizer, OptimizerSettings, clip_gradients, make_optimizer
+from onnx_dnscp.training.progress import Progress
+from onnx_dnscp.training.schedule import Schedule, make_places, make_schedule
+from onnx_dnscp.training.stage import StageId
 from onnx_dnscp.training.view import build_view
 
 Array = NDArray[Any]
@@ -66,7 +68,7 @@ def test_updates_match_a_float64_reference(name: Any, momentum: float, decay: fl
     float32 rounds each of some 100 operations by up to 6e-8 of values that reach 10.
     """
     weights, start = tensors(0), tensors(0)
-    optimizer = make_optimizer(name, momentum=momentum, weight_decay=decay)
+    optimizer = make_optimizer(OptimizerSettings(name, momentum, decay))
     steps = [tensors(1 + step) for step in range(STEPS)]
     before = [gradient["large"].copy() for gradient in steps]
     for rate, gradients in zip(RATES, steps, strict=True):
@@ -86,7 +88,7 @@ def test_sgd_matches_numbers_worked_by_hand() -> None:
     """W 1, g 0.5, momentum 0.9, decay 0.1, rate 0.1: v 0.6 then 1.134; W 0.94 then 0.8266. Biases do not decay."""
     weights = {"w": np.ones((1, 1), np.float32), "b": np.ones(1, np.float32)}
     gradients = {"w": np.full((1, 1), 0.5, np.float32), "b": np.full(1, 0.5, np.float32)}
-    optimizer = make_optimizer("sgd", momentum=0.9, weight_decay=0.1)
+    optimizer = make_optimizer(OptimizerSettings("sgd", 0.9, 0.1))
     optimizer.update(weights, gradients, 0.1)
     np.testing.assert_allclose([weights["w"].item(), weights["b"].item()], [0.94, 0.95], rtol=1e-6)
     optimizer.update(weights, gradients, 0.1)
@@ -104,13 +106,13 @@ def test_a_copied_state_goes_on_bit_by_bit(name: Any) -> None:
         return weights
 
     def handed_over() -> Iterator[Optimizer]:
-        first, second = make_optimizer(name), make_optimizer(name)
+        first, second = make_optimizer(OptimizerSettings(name)), make_optimizer(OptimizerSettings(name))
         yield from [first] * 5
         second.state.update({key: value.copy() for key, value in first.state.items()})
         first.update(tensors(8), tensors(9), 1.0)  # what happens to the first no longer matters
         yield from [second] * 5
 
-    expected = run(cycle([make_optimizer(name)]))
+    expected = run(cycle([make_optimizer(OptimizerSettings(name))]))
     for tensor, value in run(handed_over()).items():
         np.testing.assert_array_equal(value, expected[tensor])
 
@@ -154,11 +156,12 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
 
 
 def test_a_warm_up_is_a_number_of_steps_or_a_share() -> None:
-    assert make_schedule(0.1, 200, 7).warmup == 7
-    assert make_schedule(0.1, 200, 0.05).warmup == 10
-    assert make_schedule(0.1, 0, 7).num_steps == 0, "a phase that does not happen needs no warm-up"
+    [phase] = make_places([200])
+    assert make_schedule(0.1, phase, 7).warmup == 7
+    assert make_schedule(0.1, phase, 0.05).warmup == 10
+    assert make_schedule(0.1, make_places([0])[0], 7).num_steps == 0, "what does not happen needs no warm-up"
     with pytest.raises(RequestError, match=r"--warmup 500 takes 500 steps, and a training phase has only 40"):
-        make_schedule(0.1, 40, 500)
+        make_schedule(0.1, make_places([40])[0], 500)
 
 
 def trained(batches: list[Batch], size: int, *, accumulate: int, clip: float = 0.0) -> tuple[Any, list[Progress]]:
@@ -167,20 +170,12 @@ def trained(batches: list[Batch], size: int, *, accumulate: int, clip: float = 0
     view = build_view(model, {"x": (size, 2, 6, 6)}, batch_norm="frozen")
     loss = CrossEntropy((size, 3))
     loss.attach(view)
-    engine = OrtEngine(view, threads=1)
-    phase = Phase(
-        "fine-tune",
-        engine,
-        loss,
-        make_optimizer("sgd"),
-        lambda start: iter(batches[start:]),
-        Schedule(0.1, len(batches) // accumulate),
-        accumulate,
-        clip,
-    )
+    engine = OrtEngine(view, optimizer=OptimizerSettings(clip=clip), threads=1)
+    schedule = Schedule(0.1, len(batches) // accumulate)
+    phase = Phase(StageId(1, "fine-tune"), engine, loss, lambda start: iter(batches[start:]), schedule, accumulate)
     seen: list[Progress] = []
     fine_tune(phase, phase.begin(), 0.0, 0, lambda state, progress: seen.append(progress))
-    return engine.weights, seen
+    return engine.parameters, seen
 
 
 @pytest.mark.needs_training
@@ -219,14 +214,13 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_move(accumulate: int
     loss = CrossEntropy((BATCH, 3))
     engine = engine_for(model, loss, batch_norm="frozen")
     schedule = Schedule(0.1, 6 // accumulate)
-    optimizer = make_optimizer("sgd")
-    phase = Phase("fine-tune", engine, loss, optimizer, lambda start: iter(batches), schedule, accumulate)
+    phase = Phase(StageId(1, "fine-tune"), engine, loss, lambda start: iter(batches), schedule, accumulate)
     state = phase.begin()
     with pytest.raises(DivergenceError, match=rf"the loss became nan at step {6 // accumulate} of the fine-tune phase"):
         fine_tune(phase, state, 0.0, 0, lambda state, progress: kept.append(state))
     assert len(kept) == state.step == 6 // accumulate - 1
     assert not state.whole, "running statistics may have seen the bad batch"
-    assert all(np.isfinite(value).all() for value in engine.weights.values())
+    assert all(np.isfinite(value).all() for value in engine.parameters.values())
 
 
 def joined(batches: list[Batch]) -> Batch:

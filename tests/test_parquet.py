@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
-from test_archive import opened, png
-from test_data import everything, pixels_of, save_png
+from image_data import everything, opened, pixels_of, png, save_png
 
 from onnx_dnscp.errors import DataError
+
+pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.parquet")
 
 
 def write(path: Path, columns: dict[str, Any]) -> Path:
@@ -48,7 +48,7 @@ def test_a_file_is_not_read_as_a_whole(tmp_path: Path) -> None:
             writer.write_table(pyarrow.table({"image": [png(0) + noise.bytes(1 << 14)] * 64}, schema))
     code = """
 import sys, pyarrow
-from test_archive import opened
+from image_data import opened
 from pathlib import Path
 print(len(opened(Path(sys.argv[1])).samples), pyarrow.default_memory_pool().max_memory())
 """

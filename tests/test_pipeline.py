@@ -14,7 +14,7 @@ from onnx import numpy_helper
 import onnx_dnscp
 from models import filled
 from onnx_dnscp.errors import UsageError, VerificationError
-from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.progress import Progress
 
 MODELS = Path(__file__).parents[1] / "models"
 RESNET, SEPARABLE = MODELS / "digits-resnet.onnx", MODELS / "digits-separable.onnx"

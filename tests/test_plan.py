@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import CASES, Case
-from numpy.typing import NDArray
 
 from models import load
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.model.units import Units
-from onnx_dnscp.runs.plan import PLAN_FORMAT, Plan, make_plan, read_plan, removed_units
+from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.runs.plan import PLAN_FORMAT, Plan, make_plan, plan_mask, read_plan
 
 PRUNABLE = [case for case in CASES if case.widths]
 SHA = "0123456789abcdef" * 4
@@ -31,10 +30,10 @@ def named(name: str) -> Units:
     return units_of(next(case for case in CASES if case.name == name))
 
 
-def some_removed(units: Units) -> NDArray[np.bool_]:
-    removed = np.random.default_rng(3).random(units.num_units) < 0.6
-    removed[[group.first for group in units.groups]] = False
-    return removed
+def some_mask(units: Units) -> Mask:
+    mask = np.random.default_rng(3).random(units.num_units) >= 0.6
+    mask[[group.first for group in units.groups]] = True
+    return mask
 
 
 def written(plan: Plan | dict[str, Any] | str, folder: Path) -> Path:
@@ -46,19 +45,19 @@ def written(plan: Plan | dict[str, Any] | str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("case", PRUNABLE, ids=str)
 def test_a_plan_survives_json(case: Case, tmp_path: Path) -> None:
-    """Writing, reading and resolving a plan gives back the same units."""
+    """Writing, reading and resolving a plan gives back the same mask."""
     units = units_of(case)
-    for removed in (some_removed(units), np.zeros(units.num_units, dtype=bool)):
-        plan = make_plan(units, removed, SHA)
+    for mask in (some_mask(units), np.ones(units.num_units, dtype=bool)):
+        plan = make_plan(units, mask, SHA)
         again = read_plan(written(plan, tmp_path))
         assert again == plan
-        np.testing.assert_array_equal(removed_units(again, units, SHA), removed)
+        np.testing.assert_array_equal(plan_mask(again, units, SHA), mask)
 
 
 def test_the_file_has_the_documented_form(tmp_path: Path) -> None:
     """Six input channels as 2 x 3: unit 1 of the first group is channels 1 and 4; of the second, 1 and 3 of four."""
     units = named("Conv-grouped-equal-positions")
-    plan = make_plan(units, np.array([False, True, False, False, True]), SHA)
+    plan = make_plan(units, np.array([True, False, True, True, False]), SHA)
     assert json.loads(written(plan, tmp_path).read_text("utf-8")) == {
         "format": "onnx-dnscp-plan/1",
         "model_sha256": SHA,
@@ -82,28 +81,28 @@ def test_the_file_has_the_documented_form(tmp_path: Path) -> None:
 
 def test_a_flattened_channel_is_several_input_positions() -> None:
     """Behind a Flatten of 4 x 4 maps, channel 2 is positions 32 to 47 of the Gemm; named by its output."""
-    plan = make_plan(named("Flatten-Gemm"), np.array([False, False, True, False]), SHA)
+    plan = make_plan(named("Flatten-Gemm"), np.array([True, True, False, True]), SHA)
     assert plan.consumers["y"].input_channels == list(range(32, 48))
 
 
 def test_named_nodes_are_listed_by_name() -> None:
-    plan = make_plan(named("Conv-2d-named"), np.array([True, False, False, False, False]), SHA)
+    plan = make_plan(named("Conv-2d-named"), np.array([False, True, True, True, True]), SHA)
     assert list(plan.consumers) == ["second"]
 
 
 def test_slices_and_consumers_may_be_left_out(tmp_path: Path) -> None:
     """A plan made by hand needs the groups only."""
     plan = {"format": PLAN_FORMAT, "model_sha256": SHA, "groups": [{"id": 1, "width": 2, "removed": [0]}]}
-    removed = removed_units(read_plan(written(plan, tmp_path)), named("Conv-grouped-equal-positions"), SHA)
-    assert removed.tolist() == [False, False, False, True, False]
+    mask = plan_mask(read_plan(written(plan, tmp_path)), named("Conv-grouped-equal-positions"), SHA)
+    assert mask.tolist() == [True, True, True, False, True]
 
 
 def edited(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     """A good plan as JSON, with one value replaced."""
     units = named("residual-chain")
-    removed = np.zeros(units.num_units, dtype=bool)
-    removed[[1, 2, 5]] = True
-    plan: Any = json.loads(make_plan(units, removed, SHA).model_dump_json())
+    mask = np.ones(units.num_units, dtype=bool)
+    mask[[1, 2, 5]] = False
+    plan: Any = json.loads(make_plan(units, mask, SHA).model_dump_json())
     place = plan
     for key in path[:-1]:
         place = place[key]
@@ -136,7 +135,7 @@ def test_a_plan_that_does_not_fit_is_refused(
     """One wrong value anywhere is found, and the message says where."""
     plan = edited_or_added(path, value)
     with pytest.raises(UsageError, match=message):
-        removed_units(read_plan(written(plan, tmp_path)), named("residual-chain"), SHA)
+        plan_mask(read_plan(written(plan, tmp_path)), named("residual-chain"), SHA)
 
 
 def edited_or_added(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
@@ -152,8 +151,8 @@ def test_slices_that_leave_out_a_tensor_are_refused(tmp_path: Path) -> None:
     plan = edited(("model_sha256",), "")
     plan["model_sha256"] = SHA
     del plan["groups"][0]["slices"][-1]
-    with pytest.raises(UsageError, match="Group 0 of the plan leaves out tensors that its channels run through"):
-        removed_units(read_plan(written(plan, tmp_path)), named("residual-chain"), SHA)
+    with pytest.raises(UsageError, match="Group 0 of the plan leaves out 'wf' axis 0, which its channels run through"):
+        plan_mask(read_plan(written(plan, tmp_path)), named("residual-chain"), SHA)
 
 
 @pytest.mark.parametrize(

@@ -96,15 +96,15 @@ def test_a_mistake_in_an_int8_network_is_caught(quantized: Path, test_data_path:
     """One removed channel that is not silent in the masked model, and one consumer's slices in another order."""
     units = discover(load(onnx.load(quantized)))
     batch = Batch(images(test_data_path), None)
-    removed = np.zeros(units.num_units, dtype=bool)
-    removed[[group.first for group in units.groups]] = True
-    pruned = apply_cuts(units.graph.proto, units, plan_cuts(units, removed))
-    masked = mask_model(units.graph.proto, units, removed)
+    mask = np.ones(units.num_units, dtype=bool)
+    mask[[group.first for group in units.groups]] = False
+    pruned = apply_cuts(units.graph.proto, units, plan_cuts(units, mask))
+    masked = mask_model(units.graph.proto, units, mask)
     assert verify(pruned, masked, [batch]).max_relative_error <= 1e-3
-    fewer = removed.copy()
-    fewer[units.groups[1].first] = False
+    more = mask.copy()
+    more[units.groups[1].first] = True
     with pytest.raises(VerificationError):
-        verify(pruned, mask_model(units.graph.proto, units, fewer), [batch])
+        verify(pruned, mask_model(units.graph.proto, units, more), [batch])
     consumer = units.consumers[-1]
     weight = next(array for name, array in stored_arrays(pruned).items() if name == consumer.weight)
     with pytest.raises(VerificationError):
@@ -139,14 +139,14 @@ def test_a_deep_int8_network_verifies() -> None:
     """Steps crossed by float rounding grow over 40 layers; the integer kernels do not know them."""
     model = deep_network(depth=40, width=32)
     units = discover(load(model))
-    removed = np.random.default_rng(1).random(units.num_units) < 0.5
-    removed[[group.first for group in units.groups]] = False
-    pruned = apply_cuts(model, units, plan_cuts(units, removed))
+    mask = np.random.default_rng(1).random(units.num_units) >= 0.5
+    mask[[group.first for group in units.groups]] = True
+    pruned = apply_cuts(model, units, plan_cuts(units, mask))
     batch = Batch({"c0": np.random.default_rng(2).standard_normal((2, 3, 16, 16)).astype(np.float32)}, None)
-    assert verify(pruned, mask_model(model, units, removed), [batch]).max_relative_error <= 1e-3
-    removed[units.groups[-1].first] = True
+    assert verify(pruned, mask_model(model, units, mask), [batch]).max_relative_error <= 1e-3
+    mask[units.groups[-1].first] = False
     with pytest.raises(VerificationError):
-        verify(pruned, mask_model(model, units, removed), [batch])
+        verify(pruned, mask_model(model, units, mask), [batch])
 
 
 @pytest.mark.needs_training

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 import pytest
+from budgets import budget_of
 from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
 from onnx import checker, numpy_helper, shape_inference
@@ -20,19 +21,17 @@ from random_graphs import HEADS, PLAIN, RandomGraph, random_graphs
 from models import Arrays, copied, load, run, stored_arrays, stored_tensors
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.dnscp import one_shot
 from onnx_dnscp.measure.costs import CostModel, model_costs
 from onnx_dnscp.model.graph import read_graph
-from onnx_dnscp.model.units import FIXED, Units
+from onnx_dnscp.model.units import FIXED, Mask, Units
 from onnx_dnscp.ops.registry import rule_for
-from onnx_dnscp.runs.plan import Plan, make_plan, removed_units
+from onnx_dnscp.runs.plan import Plan, make_plan, plan_mask
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.tracing.trace import trace
 
-Removed = NDArray[np.bool_]
 EXAMPLES = int(os.environ.get("ONNX_DNSCP_EXAMPLES", "0"))
 ROUNDING = 5e-5  # of float32 sums in another order; normalising a layer twice has amplified it to 2.1e-5
 CHANNEL_AXIS = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1, "MatMul": -1}  # of what they make
@@ -73,21 +72,21 @@ def assert_close(actual: Arrays, expected: Arrays) -> None:
         np.testing.assert_allclose(actual[name], value, rtol=0, atol=atol, err_msg=name)
 
 
-def removals(units: Units) -> Iterator[Removed]:
-    """The first unit of every group, all but the last, a random half, and what DNS-CP would remove for 0.5."""
+def some_masks(units: Units) -> Iterator[Mask]:
+    """Without the first unit of every group, with the last only, a random half, and what DNS-CP would leave for 0.5."""
     rng = np.random.default_rng(0)
-    firsts, all_but_last = np.zeros(units.num_units, dtype=bool), np.ones(units.num_units, dtype=bool)
-    firsts[[group.first for group in units.groups if group.width > 1]] = True
-    all_but_last[[group.first + group.width - 1 for group in units.groups]] = False
-    half = rng.random(units.num_units) < 0.5
-    half[[group.first + rng.integers(group.width) for group in units.groups]] = False
-    yield from (removed for removed in (firsts, all_but_last, half, budgeted(units)) if removed.any())
+    no_firsts, lasts = np.ones(units.num_units, dtype=bool), np.zeros(units.num_units, dtype=bool)
+    no_firsts[[group.first for group in units.groups if group.width > 1]] = False
+    lasts[[group.first + group.width - 1 for group in units.groups]] = True
+    half = rng.random(units.num_units) >= 0.5
+    half[[group.first + rng.integers(group.width) for group in units.groups]] = True
+    yield from (mask for mask in (no_firsts, lasts, half, budgeted(units)) if not mask.all())
 
 
-def budgeted(units: Units) -> Removed:
-    """What the statistic chooses for half of the channels, or for as many as there can be."""
+def budgeted(units: Units) -> Mask:
+    """What the statistic leaves when half of the channels go, or as many as can."""
     most = 1 - len(units.groups) / units.num_units
-    return ~one_shot(units, Budget(units, "channels", min(0.5, most)), units.graph.stored)
+    return one_shot(units, budget_of(units, "channels", min(0.5, most)), units.graph.stored)
 
 
 def full_check(model: onnx.ModelProto) -> str:
@@ -108,13 +107,13 @@ def test_every_random_network_is_pruned_right_or_left_whole(graph: RandomGraph) 
         assert all(np.isfinite(value).all() for value in outs.values())
     units = discover(load(graph.model))
     check_everything_is_a_unit_or_locked(units)
-    nothing = np.zeros(units.num_units, dtype=bool)
-    assert apply_cuts(graph.model, units, plan_cuts(units, nothing)) == graph.model
+    everything = np.ones(units.num_units, dtype=bool)
+    assert apply_cuts(graph.model, units, plan_cuts(units, everything)) == graph.model
     if units.groups:
         check_budget(units)
         valid = not full_check(graph.model)
-        for removed in removals(units):
-            pruned = check_removal(graph, units, removed)
+        for mask in some_masks(units):
+            pruned = check_mask(graph, units, mask)
             assert not valid or full_check(pruned) == ""
         check_second_time(graph, units)
 
@@ -171,24 +170,24 @@ def check_everything_is_a_unit_or_locked(units: Units) -> None:
 
 def check_budget(units: Units) -> None:
     """The requested share of channels is met to within one unit."""
-    gone = budgeted(units).sum()
+    gone = (~budgeted(units)).sum()
     assert gone == min(int(np.ceil(units.num_units * 0.5 - 1e-9)), units.num_units - len(units.groups))
 
 
-def check_removal(graph: RandomGraph, units: Units, removed: Removed) -> onnx.ModelProto:
-    """One removal against the masked model, the plan carried out from outside and the cost model; the pruned model."""
+def check_mask(graph: RandomGraph, units: Units, mask: Mask) -> onnx.ModelProto:
+    """One mask against the masked model, the plan carried out from outside and the cost model; the pruned model."""
     model = graph.model
-    pruned = apply_cuts(model, units, plan_cuts(units, removed))
-    plan = make_plan(units, removed, "original")
-    masked, silenced = mask_model(model, units, removed), set_inputs_to_zero(model, plan)
+    pruned = apply_cuts(model, units, plan_cuts(units, mask))
+    plan = make_plan(units, mask, "original")
+    masked, silenced = mask_model(model, units, mask), set_inputs_to_zero(model, plan)
     actual = outputs(pruned, graph)
     for got, from_mask, from_plan in zip(actual, outputs(masked, graph), outputs(silenced, graph), strict=True):
         assert_close(got, from_mask)
         assert_close(got, from_plan)
     check_stored(model, pruned, plan)
     again = read_graph(pruned)
-    assert CostModel(units).costs(removed) == model_costs(again, trace(again, like=units.trace))
-    np.testing.assert_array_equal(removed_units(plan, units, "original"), removed)
+    assert CostModel(units).costs(mask) == model_costs(again, trace(again, like=units.trace))
+    np.testing.assert_array_equal(plan_mask(plan, units, "original"), mask)
     return pruned
 
 
@@ -226,19 +225,19 @@ def mark_gone(values: NDArray[np.float64], axis: int, gone: list[int], groups: i
 
 def check_second_time(graph: RandomGraph, units: Units) -> None:
     """What was pruned can be pruned again, and is grouped as before where two channels or more are left."""
-    removed = budgeted(units)
-    if not removed.any():
+    mask = budgeted(units)
+    if mask.all():
         return  # every group is one unit wide
-    pruned = apply_cuts(graph.model, units, plan_cuts(units, removed))
+    pruned = apply_cuts(graph.model, units, plan_cuts(units, mask))
     again = discover(load(pruned))
     with pytest.raises(UsageError, match="another model"):
-        removed_units(make_plan(units, removed, load(graph.model).sha256), again, load(pruned).sha256)
-    left = np.bincount(units.group_of[~removed], minlength=len(units.groups))
+        plan_mask(make_plan(units, mask, load(graph.model).sha256), again, load(pruned).sha256)
+    left = np.bincount(units.group_of[mask], minlength=len(units.groups))
     if left.min() > 1 and not COUNTING & set(graph.kinds):
         before = sorted((group.axes, int(width)) for group, width in zip(units.groups, left, strict=True))
         assert sorted((group.axes, group.width) for group in again.groups) == before
     if again.groups:
-        gone = budgeted(again)
-        twice = apply_cuts(pruned, again, plan_cuts(again, gone))
-        for got, wanted in zip(outputs(twice, graph), outputs(mask_model(pruned, again, gone), graph), strict=True):
+        fewer = budgeted(again)
+        twice = apply_cuts(pruned, again, plan_cuts(again, fewer))
+        for got, wanted in zip(outputs(twice, graph), outputs(mask_model(pruned, again, fewer), graph), strict=True):
             assert_close(got, wanted)

@@ -9,9 +9,8 @@ import onnx
 import pytest
 from oracle import set_inputs_to_zero
 from real_networks import light_network, text_networks
-from test_surgery import passes_full_check
 
-from models import assert_same, inputs_at, run
+from models import assert_same, inputs_at, passes_full_check, run
 from onnx_dnscp import Plan, prune
 
 RATIO = 0.5

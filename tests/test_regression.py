@@ -75,21 +75,21 @@ def test_the_loss_is_the_mean_distance_of_the_outputs_as_they_are(distance: Dist
         moved = onnx.ModelProto()
         moved.CopyFrom(model)
         for tensor in moved.graph.initializer:
-            if tensor.name in engine.weights:
-                tensor.CopyFrom(onnx.numpy_helper.from_array(engine.weights[tensor.name], tensor.name))
+            if tensor.name in engine.parameters:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(engine.parameters[tensor.name], tensor.name))
         found = run(moved, dict(batch.inputs))
         each = [np.float64(found[name]) - batch.targets[name] for name in outputs]
         return float(np.mean([np.square(d).mean() if distance == "mse" else np.abs(d).mean() for d in each]))
 
-    value, gradients = engine.step(feeds)
+    value, gradients = engine.gradients(feeds)
     assert value == pytest.approx(expected(), rel=1e-5)
     for name in ("w", "v"):
         direction = np.sign(gradients[name])
         sides = []
         for sign in (1, -1):
-            engine.weights[name] += np.float32(sign * 1e-3) * direction
+            engine.parameters.write({name: engine.parameters[name] + np.float32(sign * 1e-3) * direction})
             sides.append(expected())
-            engine.weights[name] -= np.float32(sign * 1e-3) * direction
+            engine.parameters.write({name: engine.parameters[name] - np.float32(sign * 1e-3) * direction})
         assert (sides[0] - sides[1]) / 2e-3 == pytest.approx(float(np.abs(gradients[name]).sum()), rel=0.01)
 
 

@@ -62,11 +62,11 @@ def batches_for(model: onnx.ModelProto, count: int = 2, size: int = 16) -> list[
     return [Batch(inputs_at(model, size, 5, seed)) for seed in range(count)]
 
 
-def cut(model: onnx.ModelProto, units: Units, removed: np.ndarray, new: Arrays) -> onnx.ModelProto:
+def cut(model: onnx.ModelProto, units: Units, mask: np.ndarray, new: Arrays) -> onnx.ModelProto:
     """The pruned model with repaired weights, verified against its masked twin."""
     repaired = copy_with_weights(model, new)
-    pruned = apply_cuts(repaired, units, plan_cuts(units, removed))
-    verify(pruned, mask_model(repaired, units, removed), batches_for(model))
+    pruned = apply_cuts(repaired, units, plan_cuts(units, mask))
+    verify(pruned, mask_model(repaired, units, mask), batches_for(model))
     return pruned
 
 
@@ -79,21 +79,21 @@ def test_compensation_is_exact_where_removed_channels_are_constant(consumer: str
     weights["ba"][:3] = [1.0, 2.0, 3.0]
     model = copy_with_weights(model, weights)
     units = discover(load(model))
-    removed = np.arange(units.num_units) < 3
-    new = repair(model, units, removed, batches_for(model), COMPENSATE)
+    mask = np.arange(units.num_units) >= 3
+    new = repair(model, units, mask, batches_for(model), COMPENSATE)
     feeds = inputs_at(model, 8, 5, seed=99)
-    assert_same(run(cut(model, units, removed, new), feeds), run(model, feeds), tol=1e-5)
+    assert_same(run(cut(model, units, mask, new), feeds), run(model, feeds), tol=1e-5)
     with pytest.raises(AssertionError):
-        assert_same(run(cut(model, units, removed, {}), feeds), run(model, feeds), tol=1e-2)
+        assert_same(run(cut(model, units, mask, {}), feeds), run(model, feeds), tol=1e-2)
 
 
 @pytest.mark.parametrize("consumer", CONSUMERS.values(), ids=CONSUMERS.keys())
 def test_compensation_restores_the_mean_of_every_output(consumer: str) -> None:
     """Over the samples it looked at, whatever the removed channels held."""
     model, units = network(consumer)
-    removed = np.arange(units.num_units) < 3
+    mask = np.arange(units.num_units) >= 3
     batches = batches_for(model)
-    pruned = cut(model, units, removed, repair(model, units, removed, batches, COMPENSATE))
+    pruned = cut(model, units, mask, repair(model, units, mask, batches, COMPENSATE))
     means = [
         np.mean([np.moveaxis(run(m, dict(b.inputs))["y"], 1, -1).reshape(-1, 4) for b in batches], axis=(0, 1))
         for m in (pruned, model)
@@ -110,12 +110,12 @@ def test_least_squares_is_exact_where_others_can_stand_in(consumer: str) -> None
         weights[name][:3] = weights[name][3:]
     model = copy_with_weights(model, weights)
     units = discover(load(model))
-    removed = np.arange(units.num_units) < 3
+    mask = np.arange(units.num_units) >= 3
     batches, feeds = batches_for(model, 4), inputs_at(model, 8, 5, seed=99)
     whole = run(model, feeds)["y"]
     errors = [
-        float(np.abs(run(cut(model, units, removed, new), feeds)["y"] - whole).mean() / np.abs(whole).mean())
-        for new in ({}, repair(model, units, removed, batches, FIT))
+        float(np.abs(run(cut(model, units, mask, new), feeds)["y"] - whole).mean() / np.abs(whole).mean())
+        for new in ({}, repair(model, units, mask, batches, FIT))
     ]
     assert errors[1] < 0.06 < errors[0]
 
@@ -203,16 +203,16 @@ def test_errors_fall_behind_every_repair_of_a_residual_network() -> None:
     """Unseen inputs: least squares beats compensation, and that doing nothing; tensors keep their shapes."""
     model = filled(RESIDUAL)
     units = discover(load(model))
-    removed = np.random.default_rng(0).permutation(units.num_units) < units.num_units // 3
+    mask = np.random.default_rng(0).permutation(units.num_units) >= units.num_units // 3
     feeds = inputs_at(model, 64, 6, seed=99)
     batches = [Batch(inputs_at(model, 32, 6, seed)) for seed in range(4)]
     errors = []
     for repairs in (None, COMPENSATE, FIT):
-        new = {} if repairs is None else repair(model, units, removed, batches, repairs)
-        pruned = cut(model, units, removed, new)
+        new = {} if repairs is None else repair(model, units, mask, batches, repairs)
+        pruned = cut(model, units, mask, new)
         errors.append(float(np.square(run(pruned, feeds)["y"] - run(model, feeds)["y"]).mean()))
         assert {n: a.shape for n, a in stored_arrays(pruned).items()} == {
-            n: a.shape for n, a in stored_arrays(apply_cuts(model, units, plan_cuts(units, removed))).items()
+            n: a.shape for n, a in stored_arrays(apply_cuts(model, units, plan_cuts(units, mask))).items()
         }
     assert errors[2] < errors[1] < errors[0]
 
@@ -220,12 +220,12 @@ def test_errors_fall_behind_every_repair_of_a_residual_network() -> None:
 def test_only_later_shortcuts_are_made_up_for() -> None:
     """Of the two branches of a sum, the second to be repaired takes over the error of the first; both see r."""
     units = discover(load(filled(RESIDUAL)))
-    sites = {site.weight: site for site in find_sites(units, np.zeros(units.num_units, dtype=bool))}
+    sites = {site.weight: site for site in find_sites(units, np.ones(units.num_units, dtype=bool))}
     assert [site.level for site in sites.values()] == [0, 1, 1, 2]
     assert all(site.residual is None for site in sites.values())  # both at once: neither waits for the other
     text = RESIDUAL.replace("c = Conv(r, wc, bc)  s = Add(n, c)", "c = Conv(n, wc, bc)  s = Add(r, c)")
     units = discover(load(filled(text)))
-    sites = {site.weight: site for site in find_sites(units, np.zeros(units.num_units, dtype=bool))}
+    sites = {site.weight: site for site in find_sites(units, np.ones(units.num_units, dtype=bool))}
     residual = sites["wc"].residual
     assert residual is not None
     assert residual.tensor == "r"
@@ -247,8 +247,8 @@ def test_what_cannot_be_repaired_alone_is_left_alone() -> None:
             {{ a = Conv<pads = [1, 1, 1, 1]>(x, wa)  r = Relu(a)  {body} }}"""
         )
         units = discover(load(model))
-        removed = np.zeros(units.num_units, dtype=bool)
-        new = repair(model, units, removed, batches_for(model), FIT)
+        mask = np.ones(units.num_units, dtype=bool)
+        new = repair(model, units, mask, batches_for(model), FIT)
         assert name not in new
         assert "wa" in new
 

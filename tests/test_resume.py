@@ -19,7 +19,7 @@ from disturbed import OPTIONS, RESNET, STEPS, Result, spelled
 import onnx_dnscp
 from onnx_dnscp.cli.main import run
 from onnx_dnscp.system.lock import locked
-from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.progress import Progress
 
 pytestmark = pytest.mark.needs_training
 
@@ -204,7 +204,7 @@ Refuse = Callable[..., None]
 
 
 @pytest.fixture
-def refuse(stopped: Path, capsys: pytest.CaptureFixture[str]) -> Refuse:
+def assert_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> Refuse:
     """Resuming fails with one sentence, and the checkpoint stays as it was."""
 
     def check(code: int, *wanted: str, call: tuple[str | Path, ...] = ()) -> None:
@@ -218,29 +218,31 @@ def refuse(stopped: Path, capsys: pytest.CaptureFixture[str]) -> Refuse:
     return check
 
 
-def test_another_model_is_refused(stopped: Path, refuse: Refuse) -> None:
+def test_another_model_is_refused(stopped: Path, assert_refused: Refuse) -> None:
     model = onnx.load(stopped.parent / "net.onnx")
     model.doc_string = "changed"
     onnx.save(model, stopped.parent / "net.onnx")
-    refuse(2, "net.onnx' has changed since the run in", "put the old one back")
+    assert_refused(2, "net.onnx' has changed since the run in", "put the old one back")
 
 
-def test_other_data_are_refused(stopped: Path, few_digits: Path, refuse: Refuse) -> None:
+def test_other_data_are_refused(stopped: Path, few_digits: Path, assert_refused: Refuse) -> None:
     with np.load(few_digits) as arrays:
         np.savez(stopped.parent / "few.npz", image=arrays["image"] * np.float32(1.001), labels=arrays["labels"])
-    refuse(2, "few.npz' has changed since the run in")
+    assert_refused(2, "few.npz' has changed since the run in")
     (stopped.parent / "few.npz").unlink()
-    refuse(4, "few.npz", "No such file")
+    assert_refused(4, "few.npz", "No such file")
 
 
-def test_a_run_directory_in_use_is_refused(stopped: Path, refuse: Refuse) -> None:
+def test_a_run_directory_in_use_is_refused(stopped: Path, assert_refused: Refuse) -> None:
     with locked(stopped):
-        refuse(2, "Another process is using the run directory")
-        refuse(2, "Another process is using", call=(RESNET, "-o", stopped.parent / "new.onnx", "--run-dir", stopped))
+        assert_refused(2, "Another process is using the run directory")
+        assert_refused(
+            2, "Another process is using", call=(RESNET, "-o", stopped.parent / "new.onnx", "--run-dir", stopped)
+        )
 
 
-def test_a_new_run_does_not_take_the_place_of_an_unfinished_one(stopped: Path, refuse: Refuse) -> None:
-    refuse(2, "already holds a run", "--resume", call=(RESNET, "--no-train", "--run-dir", stopped))
+def test_a_new_run_does_not_take_the_place_of_an_unfinished_one(stopped: Path, assert_refused: Refuse) -> None:
+    assert_refused(2, "already holds a run", "--resume", call=(RESNET, "--no-train", "--run-dir", stopped))
 
 
 def test_a_finished_run_has_nothing_to_resume(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,39 +251,39 @@ def test_a_finished_run_has_nothing_to_resume(stopped: Path, capsys: pytest.Capt
     assert "is done" in capsys.readouterr().err
 
 
-def test_a_folder_without_a_run_is_refused(stopped: Path, refuse: Refuse) -> None:
-    refuse(2, "is no run directory", call=("--resume", stopped.parent))
+def test_a_folder_without_a_run_is_refused(stopped: Path, assert_refused: Refuse) -> None:
+    assert_refused(2, "is no run directory", call=("--resume", stopped.parent))
     (stopped / "options.json").write_text('{"ratio": "much"}')
-    refuse(2, "options.json' does not say what this version")
+    assert_refused(2, "options.json' does not say what this version")
 
 
-def test_other_options_with_resume_are_refused(stopped: Path, refuse: Refuse) -> None:
-    refuse(2, "leave out '--ratio'", call=("--resume", stopped, "--ratio", "0.2"))
-    refuse(2, "leave out 'model'", call=(RESNET, "--resume", stopped))
-    refuse(2, "Missing argument 'MODEL'", call=("--ratio", "0.2"))
+def test_other_options_with_resume_are_refused(stopped: Path, assert_refused: Refuse) -> None:
+    assert_refused(2, "leave out '--ratio'", call=("--resume", stopped, "--ratio", "0.2"))
+    assert_refused(2, "leave out 'model'", call=(RESNET, "--resume", stopped))
+    assert_refused(2, "Missing argument 'MODEL'", call=("--ratio", "0.2"))
 
 
-def test_a_damaged_checkpoint_is_named(stopped: Path, refuse: Refuse) -> None:
+def test_a_damaged_checkpoint_is_named(stopped: Path, assert_refused: Refuse) -> None:
     """A bit that fell over is found by the archive's checksum; an array of objects is not unpickled."""
     whole = (stopped / "train.npz").read_bytes()
     middle = len(whole) // 2
     (stopped / "train.npz").write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    refuse(2, "The checkpoint ", "train.npz' cannot be read")
+    assert_refused(2, "The checkpoint ", "train.npz' cannot be read")
     np.savez(stopped / "train.npz", header=np.array([{"format": "evil"}], dtype=object))
-    refuse(2, "cannot be read", "pickle")
+    assert_refused(2, "cannot be read", "pickle")
 
 
-def test_a_checkpoint_of_other_weights_is_refused(stopped: Path, refuse: Refuse) -> None:
+def test_a_checkpoint_of_other_weights_is_refused(stopped: Path, assert_refused: Refuse) -> None:
     with np.load(stopped / "train.npz") as archive:
         arrays = dict(archive)
     arrays["weights/stem.weight"] = arrays["weights/stem.weight"][1:]
     np.savez(stopped / "train.npz", **arrays)
-    refuse(2, "The weights in the checkpoint are not those of this model's training graph")
+    assert_refused(2, "The weights in the checkpoint are not those of this model's training graph")
 
 
-def test_a_shortened_log_is_refused(stopped: Path, refuse: Refuse) -> None:
+def test_a_shortened_log_is_refused(stopped: Path, assert_refused: Refuse) -> None:
     (stopped / "steps.jsonl").write_text("")
-    refuse(2, "steps.jsonl' has lost lines")
+    assert_refused(2, "steps.jsonl' has lost lines")
 
 
 # --- kept -------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from budgets import budget_of
 from cases import CASES, Case, case
 
 from models import copied, inputs_at, load, run, stored_arrays
@@ -19,7 +20,8 @@ from onnx_dnscp.cli.main import run as command
 from onnx_dnscp.commands.prune import PruneReport
 from onnx_dnscp.discovery.choose import frozen_units
 from onnx_dnscp.discovery.discover import discover
-from onnx_dnscp.masks.budget import ALIGN_SLACK, FAST_ALIGNS, Budget
+from onnx_dnscp.masks.budget import ALIGN_SLACK
+from onnx_dnscp.measure.costs import FAST_BLOCKS
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 
@@ -175,17 +177,17 @@ def test_macs_are_met_with_the_largest_fast_count_in_reach(width: int, target: f
     def macs(kept: int) -> float:
         return 100 * 27 * kept + 64 * 9 * kept * kept + 64 * 2 * kept
 
-    reach = {a: 1 - macs(min(a, width)) / macs(width) for a in FAST_ALIGNS}
-    expected = next((a for a in FAST_ALIGNS if target <= ALIGN_SLACK * reach[a]), 1)
+    reach = {a: 1 - macs(min(a, width)) / macs(width) for a in FAST_BLOCKS}
+    expected = next((a for a in FAST_BLOCKS if target <= ALIGN_SLACK * reach[a]), 1)
     assert expected == align
     units = discover(load(wide(width).model))
-    assert Budget(units, "macs", target, align=None).align == align
+    assert budget_of(units, "macs", target, align=None).align == align
 
 
 @pytest.mark.parametrize("metric", ["channels", "params"])
 def test_other_metrics_are_met_to_within_one_unit(metric: str, tmp_path: Path) -> None:
     units = discover(load(wide(64).model))
-    assert Budget(units, metric, 0.5, align=None).align == 1  # type: ignore[arg-type]  # a Literal
+    assert budget_of(units, metric, 0.5, align=None).align == 1
 
 
 def saved_report(name: str, folder: Path, **settings: object) -> PruneReport:
@@ -201,7 +203,7 @@ def test_shipped_models_get_fast_counts_for_macs_and_a_note(name: str, tmp_path:
     found = re.search(r"Groups keep multiples of (\d+) channels.*--align 1", note)
     assert found is not None
     align = int(found[1])
-    assert align in FAST_ALIGNS
+    assert align in FAST_BLOCKS
     assert all(group.kept % align == 0 or group.kept == group.width for group in report.groups)
     assert report.ratio >= 0.5
     for settings in ({"metric": "macs", "align": 1}, {"metric": "channels"}, {"metric": "macs", "align": 8}):
@@ -237,7 +239,7 @@ def test_convolution_channels_agree_with_a_plain_count(chosen: Case, tmp_path: P
     assert found.convolution_channels == sum(before)
     lost = 0
     for unit in range(units.num_units):
-        after = channels(apply_cuts(chosen.model, units, plan_cuts(units, np.arange(units.num_units) == unit)))
+        after = channels(apply_cuts(chosen.model, units, plan_cuts(units, np.arange(units.num_units) != unit)))
         lost += sum(before) - sum(after)
     assert found.prunable_convolution_channels == lost
     names = [t.name for t in chosen.model.graph.initializer] + [

@@ -53,10 +53,10 @@ class Wrong:
 
     def __init__(self, engine: OrtEngine, spoil: Callable[[Gradients], object]) -> None:
         self._engine, self._spoil = engine, spoil
-        self.weights, self.trainable = engine.weights, engine.trainable
+        self.parameters, self.trainable = engine.parameters, engine.trainable
 
-    def step(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[float, Gradients]:
-        loss, gradients = self._engine.step(feeds)
+    def gradients(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[float, Gradients]:
+        loss, gradients = self._engine.gradients(feeds)
         gradients = {name: value.copy() for name, value in gradients.items()}
         self._spoil(gradients)
         return loss, gradients
@@ -87,11 +87,11 @@ def test_right_gradients_pass_and_weights_stay_bit_for_bit(
 ) -> None:
     """Running statistics too, which every step of the engine moves; and so for several draws of directions."""
     view, engine, feeds = prepared(loss_name, batch_norm, shards=shards)
-    before = {name: value.copy() for name, value in engine.weights.items()}
+    before = {name: value.copy() for name, value in engine.parameters.items()}
     for seed in range(4):
         check_gradients(view, engine, feeds, seed=seed)
     for name, value in before.items():
-        np.testing.assert_array_equal(engine.weights[name], value, strict=True)
+        np.testing.assert_array_equal(engine.parameters[name], value, strict=True)
 
 
 def _scale(factor: float, *names: str) -> Callable[[Gradients], object]:
@@ -116,11 +116,11 @@ SPOILS: dict[str, Callable[[Gradients], object]] = {
 def test_wrong_gradients_are_found(spoil: str, batch_norm: BatchNormMode) -> None:
     """And the sentence names both numbers; the weights are as before all the same."""
     view, engine, feeds = prepared("cross-entropy", batch_norm)
-    before = {name: value.copy() for name, value in engine.weights.items()}
+    before = {name: value.copy() for name, value in engine.parameters.items()}
     with pytest.raises(RequestError, match=r"computed, .* measured.*--no-train"):
         check_gradients(view, Wrong(engine, SPOILS[spoil]), feeds, seed=1)
     for name, value in before.items():
-        np.testing.assert_array_equal(engine.weights[name], value)
+        np.testing.assert_array_equal(engine.parameters[name], value)
 
 
 def test_what_only_looks_wrong_once_stops_no_run() -> None:

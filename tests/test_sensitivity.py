@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_masks import chain_units, group_units
+from budgets import budget_of
+from mask_cases import chain_units, group_units
 
 from models import inputs_at, run, stored_arrays
 from onnx_dnscp import prune
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
-from onnx_dnscp.masks.ranked import Schedule
+from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.masks.registry import Measure
 from onnx_dnscp.masks.slices import weight_axes
 from onnx_dnscp.masks.statistics import Vector
@@ -22,6 +22,7 @@ from onnx_dnscp.model.units import Units
 from onnx_dnscp.repair.trial import Trial, walk_down
 from onnx_dnscp.surgery.weights import copy_with_weights
 from onnx_dnscp.training.method import Method, StepState
+from onnx_dnscp.training.weights import HostParameters
 
 DIGITS = Path(__file__).parent.parent / "models" / "digits-separable.onnx"
 SAMPLES = DIGITS.with_name("digits-train.npz")
@@ -34,7 +35,7 @@ def importance_of(units: Units) -> Vector:
 
 def measured(units: Units, batches: list[Batch]) -> Vector:
     """With the ratio of channels as what is saved."""
-    budget = Budget(units, "channels", 0.5)
+    budget = budget_of(units, "channels", 0.5)
     return group_sensitivity(units.graph.proto, units, importance_of(units), budget.ratio, batches, share=0.5)
 
 
@@ -66,7 +67,7 @@ def test_a_group_that_the_outputs_do_not_see_says_nothing() -> None:
     group = max(units.groups, key=lambda g: g.width)
     readers = {c.weight for c in units.consumers if group.first in c.stored_units}
     model = copy_with_weights(units.graph.proto, {name: 0 * units.graph.stored[name] for name in readers})
-    ratio = Budget(units, "channels", 0.5).ratio
+    ratio = budget_of(units, "channels", 0.5).ratio
     batch = Batch(inputs_at(model, 4, 8))
     found = group_sensitivity(model, units, importance_of(units), ratio, [batch], share=0.5)
     assert found[group.id] == 0
@@ -74,7 +75,7 @@ def test_a_group_that_the_outputs_do_not_see_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("schedule", [None, "one-shot", "iterative"])
-def test_dnscp_takes_fewer_channels_from_groups_that_matter(schedule: Schedule | None) -> None:
+def test_dnscp_takes_fewer_channels_from_groups_that_matter(schedule: RankedSchedule | None) -> None:
     """One deviation more for the group of eight, whatever the schedule."""
     units = chain_units()
     own = group_units(units, 8)
@@ -82,10 +83,10 @@ def test_dnscp_takes_fewer_channels_from_groups_that_matter(schedule: Schedule |
     def kept(offset: float) -> int:
         offsets = np.where([group.width == 8 for group in units.groups], offset, 0.0)
         settings = MethodSettings(
-            units, Budget(units, "channels", 0.5), schedule=schedule, measure=lambda importance: offsets
+            units, budget_of(units, "channels", 0.5), schedule=schedule, measure=lambda importance: offsets
         )
         method = METHODS["dnscp"].make(settings)
-        return int(choose_once(method, units.graph.stored, units.num_units)[own].sum())
+        return int(choose_once(method, HostParameters(units.graph.stored), units.num_units)[own].sum())
 
     assert kept(-5.0) < kept(0.0) <= kept(5.0)
     assert kept(-5.0) < kept(5.0)
@@ -97,16 +98,16 @@ def test_a_resumed_run_keeps_the_offsets_it_began_with() -> None:
     offsets = np.linspace(-1, 1, len(units.groups))
 
     def made(measure: Measure) -> Method:
-        return METHODS["dnscp"].make(MethodSettings(units, Budget(units, "channels", 0.5), measure=measure))
+        return METHODS["dnscp"].make(MethodSettings(units, budget_of(units, "channels", 0.5), measure=measure))
 
     def refuse(importance: Vector) -> Vector:
         raise AssertionError("measured again")
 
     first, second = made(lambda importance: offsets), made(refuse)
     weights = dict(units.graph.stored)
-    mask = first.begin(weights, 10)
+    mask = first.first_mask(HostParameters(weights))
     second.restore(first.state())
-    step = StepState(1, 10, mask, weights, {})
+    step = StepState(1, 10, mask, HostParameters(weights))
     np.testing.assert_array_equal(first.after_step(step), second.after_step(step))
 
 
@@ -159,7 +160,7 @@ def test_trial_prefers_the_mask_that_can_be_repaired() -> None:
     weights = {name: array.copy() for name, array in stored_arrays(units.graph.proto).items()}
     for axis in weight_axes(units):
         if axis.role == "makes" and first in axis.units:
-            along = np.moveaxis(weights[axis.tensor], axis.axis, 0)
+            along = np.moveaxis(weights[axis.along.tensor], axis.along.axis, 0)
             along[axis.units == first + 1] = along[axis.units == first]
     model = copy_with_weights(units.graph.proto, weights)
     trial = Trial(model, units, [Batch(inputs_at(model, 8, 8, seed)) for seed in range(4)])

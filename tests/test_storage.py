@@ -20,7 +20,7 @@ from onnx_dnscp.errors import StorageError, UsageError
 from onnx_dnscp.runs.run_directory import RunDirectory, RunLog
 from onnx_dnscp.system.atomic import write_bytes, write_chunks
 from onnx_dnscp.system.lock import locked
-from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.progress import Progress
 
 on_posix = pytest.mark.skipif(sys.platform == "win32", reason="the operating system has no such limits")
 with_root = pytest.mark.skipif(

@@ -2,71 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from cases import CASES, ENDS, Case, case
+from mask_samples import ROUNDING, some_masks, units_of
 from numpy.typing import NDArray
-from onnx import checker, numpy_helper, shape_inference
+from onnx import numpy_helper, shape_inference
 from oracle import set_inputs_to_zero
 
-from models import Arrays, assert_same, copied, filled, inputs_at, load, run, stored_arrays
-from onnx_dnscp.discovery.discover import discover
+from models import Arrays, assert_same, copied, filled, inputs_at, passes_check, passes_full_check, run, stored_arrays
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.model.units import Units
+from onnx_dnscp.model.units import Mask
 from onnx_dnscp.runs.plan import make_plan
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import cut_array, embed_array, plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
 
-Removed = NDArray[np.bool_]
 PRUNABLE = [case for case in CASES if case.widths]
 SIZES = ((1, 8), (3, 12))  # (batch, size of dynamic axes); discovery traces with batch 2 and size 64
-ROUNDING = 2e-6  # a few float32 roundings of the largest output value
-NUM_RANDOM_REMOVALS = 2
 
 
-@cache
-def units_of(case: Case) -> Units:
-    return discover(load(case.model))
-
-
-def removals(units: Units, seed: int = 0) -> Iterator[Removed]:
-    """The first unit of every group, all but the last unit of every group, and some random removals."""
-    rng = np.random.default_rng(seed)
-    firsts = np.zeros(units.num_units, dtype=bool)
-    firsts[[group.first for group in units.groups if group.width > 1]] = True
-    all_but_last = np.ones(units.num_units, dtype=bool)
-    all_but_last[[group.first + group.width - 1 for group in units.groups]] = False
-    yield firsts
-    yield all_but_last
-    for _ in range(NUM_RANDOM_REMOVALS):
-        removed = rng.random(units.num_units) < 0.5
-        removed[[group.first + rng.integers(group.width) for group in units.groups]] = False
-        if removed.any():
-            yield removed
-
-
-def pruned_model(case: Case, removed: Removed) -> onnx.ModelProto:
+def pruned_model(case: Case, mask: Mask) -> onnx.ModelProto:
     units = units_of(case)
-    return apply_cuts(case.model, units, plan_cuts(units, removed))
-
-
-def passes_check(model: onnx.ModelProto, *, full: bool) -> bool:
-    """Whether ONNX's own checker accepts the model; it turns down some files that runtimes read."""
-    try:
-        checker.check_model(model, full_check=full)
-    except (checker.ValidationError, shape_inference.InferenceError):
-        return False
-    return True
-
-
-def passes_full_check(model: onnx.ModelProto) -> bool:
-    return passes_check(model, full=True)
+    return apply_cuts(case.model, units, plan_cuts(units, mask))
 
 
 def feeds_of(case: Case) -> list[Arrays]:
@@ -75,12 +36,12 @@ def feeds_of(case: Case) -> list[Arrays]:
 
 @pytest.mark.parametrize("case", PRUNABLE, ids=str)
 def test_pruned_model_equals_masked_model(case: Case) -> None:
-    """At input sizes that discovery did not see, and for every removal, only rounding differs."""
+    """At input sizes that discovery did not see, and for every mask, only rounding differs."""
     units = units_of(case)
     valid = passes_full_check(case.model)
-    for removed in removals(units):
-        pruned = pruned_model(case, removed)
-        masked = mask_model(case.model, units, removed)
+    for mask in some_masks(units):
+        pruned = pruned_model(case, mask)
+        masked = mask_model(case.model, units, mask)
         assert pruned != case.model
         assert not valid or passes_full_check(pruned)
         for feeds in feeds_of(case):
@@ -91,9 +52,9 @@ def test_pruned_model_equals_masked_model(case: Case) -> None:
 def test_pruned_model_equals_original_with_the_plans_inputs_set_to_zero(case: Case) -> None:
     """The plan's `consumers` alone, carried out with plain numpy, give the same outputs."""
     units = units_of(case)
-    for removed in removals(units):
-        silenced = set_inputs_to_zero(case.model, make_plan(units, removed, "0"))
-        pruned = pruned_model(case, removed)
+    for mask in some_masks(units):
+        silenced = set_inputs_to_zero(case.model, make_plan(units, mask, "0"))
+        pruned = pruned_model(case, mask)
         for feeds in feeds_of(case):
             assert_same(run(pruned, feeds), run(silenced, feeds), tol=ROUNDING)
 
@@ -102,15 +63,15 @@ def test_pruned_model_equals_original_with_the_plans_inputs_set_to_zero(case: Ca
 def test_stored_tensors_shrink_exactly_where_the_plan_says(case: Case) -> None:
     """What stays of every weight is the original without the plan's slices."""
     units = units_of(case)
-    for removed in removals(units):
+    for mask in some_masks(units):
         expected = stored_arrays(case.model)
         groups = {n.input[1]: a.i for n in case.model.graph.node for a in n.attribute if a.name == "group"}
-        for group in make_plan(units, removed, "0").groups:
-            assert len(group.removed) == removed[units.groups[group.id].first :][: group.width].sum()
+        for group in make_plan(units, mask, "0").groups:
+            assert len(group.removed) == (~mask[units.groups[group.id].slice]).sum()
             for cut in group.slices:
                 gone = [index for indices in cut.indices.values() for index in indices]
                 expected[cut.tensor] = delete_marked(expected[cut.tensor], cut.axis, gone, groups.get(cut.tensor, 1))
-        for name, left in stored_arrays(pruned_model(case, removed)).items():
+        for name, left in stored_arrays(pruned_model(case, mask)).items():
             if name in expected and expected[name].dtype.kind == "f":
                 values = expected[name]
                 np.testing.assert_array_equal(left.astype(values.dtype), values[~np.isnan(values)].reshape(left.shape))
@@ -137,8 +98,8 @@ def test_declared_shapes_follow(case: Case) -> None:
     """Shapes written in the file agree with what ONNX's own shape inference says of the pruned model."""
     declared = shape_inference.infer_shapes(case.model)
     units = units_of(case)
-    removed = next(removals(units))
-    pruned = apply_cuts(declared, units, plan_cuts(units, removed))
+    mask = next(some_masks(units))
+    pruned = apply_cuts(declared, units, plan_cuts(units, mask))
     written = static_shapes(pruned)
     assert len(written) >= len(static_shapes(declared)) - len(case.model.graph.node)
     bare = copied(pruned)
@@ -165,7 +126,7 @@ def test_declared_shapes_of_value_info_and_old_inputs_shrink() -> None:
     """A hand-worked example: 4 channels minus one, in value_info and in inputs that repeat initializers."""
     for name, tensors in (("declared-shapes", ("a", "r")), ("Conv-initializers-are-inputs", ("s", "t", "m", "pos_v"))):
         chosen = next(case for case in CASES if case.name == name)
-        pruned = pruned_model(chosen, np.array([False, True, False, False]))
+        pruned = pruned_model(chosen, np.array([True, False, True, True]))
         assert [4 in static_shapes(chosen.model)[tensor] for tensor in tensors] == [True] * len(tensors)
         assert [3 in static_shapes(pruned)[tensor] for tensor in tensors] == [True] * len(tensors)
         assert [4 in static_shapes(pruned)[tensor] for tensor in tensors] == [False] * len(tensors)
@@ -175,10 +136,10 @@ def test_declared_shapes_of_value_info_and_old_inputs_shrink() -> None:
 def test_removing_nothing_changes_nothing(case: Case) -> None:
     units = units_of(case)
     before = case.model.SerializeToString(deterministic=True)
-    nothing = np.zeros(units.num_units, dtype=bool)
-    after = apply_cuts(case.model, units, plan_cuts(units, nothing))
+    everything = np.ones(units.num_units, dtype=bool)
+    after = apply_cuts(case.model, units, plan_cuts(units, everything))
     assert after == case.model
-    assert mask_model(case.model, units, nothing) == case.model
+    assert mask_model(case.model, units, everything) == case.model
     assert case.model.SerializeToString(deterministic=True) == before
 
 
@@ -186,9 +147,9 @@ def test_removing_nothing_changes_nothing(case: Case) -> None:
 def test_the_rest_of_the_file_stays_as_it_was(case: Case) -> None:
     """Names, order, opset, IR version, metadata, inputs and outputs are kept; the argument is not modified."""
     before = case.model.SerializeToString(deterministic=True)
-    for removed in removals(units_of(case)):
-        pruned = pruned_model(case, removed)
-        mask_model(case.model, units_of(case), removed)
+    for mask in some_masks(units_of(case)):
+        pruned = pruned_model(case, mask)
+        mask_model(case.model, units_of(case), mask)
         assert case.model.SerializeToString(deterministic=True) == before
         assert pruned.ir_version == case.model.ir_version
         assert pruned.opset_import == case.model.opset_import
@@ -236,18 +197,18 @@ def test_a_group_cannot_be_emptied(case: Case) -> None:
     units = units_of(case)
     before = case.model.SerializeToString(deterministic=True)
     group = units.groups[-1]
-    removed = np.zeros(units.num_units, dtype=bool)
-    removed[group.first : group.first + group.width] = True
+    mask = np.ones(units.num_units, dtype=bool)
+    mask[group.slice] = False
     message = rf"Group {group.id} \(read by {', '.join(group.consumers)}\) would lose all {group.width} channels"
     with pytest.raises(RequestError, match=message):
-        plan_cuts(units, removed)
+        plan_cuts(units, mask)
     assert case.model.SerializeToString(deterministic=True) == before
 
 
 def test_the_named_consumer_is_in_the_refusal() -> None:
     chosen = next(case for case in CASES if case.name == "Conv-2d-named")
     with pytest.raises(RequestError, match=r"read by second.*all 5 channels"):
-        plan_cuts(units_of(chosen), np.ones(5, dtype=bool))
+        plan_cuts(units_of(chosen), np.zeros(5, dtype=bool))
 
 
 @pytest.mark.parametrize("name", ["Conv-2d-named", "Flatten-Gemm", "MatMul-right"])
@@ -273,10 +234,10 @@ def test_weights_trained_after_discovery_are_the_ones_that_are_cut() -> None:
     chosen = next(case for case in CASES if case.name == "residual-chain")
     units = units_of(chosen)
     trained = filled(chosen.text, seed=7)
-    removed = next(removals(units))
-    pruned = apply_cuts(trained, units, plan_cuts(units, removed))
+    mask = next(some_masks(units))
+    pruned = apply_cuts(trained, units, plan_cuts(units, mask))
     feeds = feeds_of(chosen)[0]
-    assert_same(run(pruned, feeds), run(mask_model(trained, units, removed), feeds), tol=ROUNDING)
+    assert_same(run(pruned, feeds), run(mask_model(trained, units, mask), feeds), tol=ROUNDING)
 
 
 def test_embedding_what_was_cut_restores_the_array() -> None:

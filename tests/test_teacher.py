@@ -128,14 +128,14 @@ def test_more_than_any_machine_has_is_refused_at_once() -> None:
 
 def trainer(data: Dataset, **options: Any) -> Trainer:
     model = network()
-    return Trainer(model, read_graph(model), data, ("y", 3), PruneOptions(cache_teacher=True, **options))
+    return Trainer(model, read_graph(model), data, ("y", 3), PruneOptions(cache_teacher=True, **options).training)
 
 
 def test_options_that_leave_nothing_to_keep_are_refused() -> None:
     """Another loss asks no teacher, and samples that are drawn anew have no answers that could be kept."""
     with pytest.raises(RequestError, match=r"for self-distillation, and the loss is cross-entropy; leave it out"):
         trainer(replace(dataset(), has_labels=True), loss="cross-entropy").check()
-    with pytest.raises(RequestError, match=r"drawn anew every time they are read; leave it out"):
+    with pytest.raises(RequestError, match=r"those of '.*' are drawn anew every time they are read; leave it out"):
         trainer(replace(dataset(), fixed=False)).check()
     trainer(dataset()).check()
 

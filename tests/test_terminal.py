@@ -17,7 +17,7 @@ from rich.console import Console
 
 from onnx_dnscp.cli import console, live
 from onnx_dnscp.cli.main import run
-from onnx_dnscp.training.loop import GroupWidth, Progress
+from onnx_dnscp.training.progress import LiveWidth, Progress
 
 logger = logging.getLogger("onnx_dnscp")
 HOSTILE = "a[bold]\x1b[2J"
@@ -25,7 +25,7 @@ HOSTILE = "a[bold]\x1b[2J"
 
 def step(number: int, widths: list[tuple[int, int]], *, of: int = live._COLUMNS, left: float | None = 75.0) -> Progress:
     """A step of the phase with masks; widths are (all, kept)."""
-    groups = tuple(GroupWidth(i, f"{HOSTILE}{i}", *width) for i, width in enumerate(widths))
+    groups = tuple(LiveWidth(i, f"{HOSTILE}{i}", *width) for i, width in enumerate(widths))
     return Progress("train", number, of, 0.25, 0.375, 4, 5.0, 0.01, 1.5, groups=groups, run_seconds_left=left)
 
 

@@ -10,121 +10,26 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from training_cases import BATCH, NETWORKS, batch, engine_for, feeds, make_loss, network, some_mask
 
 from models import filled
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.discovery.discover import discover_units
 from onnx_dnscp.errors import DataError, RequestError
-from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.model.runtime import Session
 from onnx_dnscp.model.units import Units
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
-from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.gradient_graph import build_gradient_graph
-from onnx_dnscp.training.losses.base import Loss
 from onnx_dnscp.training.losses.cross_entropy import CrossEntropy
 from onnx_dnscp.training.losses.distillation import Distillation
 from onnx_dnscp.training.losses.teacher import LiveTeacher
-from onnx_dnscp.training.losses.weighted import WeightedSum
 from onnx_dnscp.training.optimizers import Sgd
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode
 from onnx_dnscp.training.self_check import check_gradients
-from onnx_dnscp.training.view import MASK_INPUT, build_view
+from onnx_dnscp.training.view import build_view
 
 pytestmark = pytest.mark.needs_training
-
-BATCH = 4
-# Smooth activations, so that finite differences meet no kinks; one Relu-free network per structure.
-NETWORKS = {
-    "residual with batch norm": """
-<ir_version: 8, opset_import: ["" : 17]>
-net (float[N, 2, 6, 6] x) => (float[N, 3] y)
-<float[6, 2, 3, 3] w0, float[6] s0, float[6] b0, float[6] m0, float[6] v0,
- float[6, 6, 3, 3] w1, float[6] c1, float[6] s1, float[6] b1, float[6] m1, float[6] v1, float[3, 6] w2, float[3] c2>
-{
-  a = Conv<pads = [1, 1, 1, 1]>(x, w0)
-  n = BatchNormalization(a, s0, b0, m0, v0)
-  t = Tanh(n)
-  d = Conv<pads = [1, 1, 1, 1]>(t, w1, c1)
-  e = BatchNormalization(d, s1, b1, m1, v1)
-  f = Add(e, t)
-  g = Sigmoid(f)
-  p = GlobalAveragePool(g)
-  q = Flatten(p)
-  y = Gemm<transB = 1>(q, w2, c2)
-}""",
-    "depthwise, grouped, concat, strides and auto_pad": """
-<ir_version: 8, opset_import: ["" : 13]>
-net (float[N, 2, 6, 6] x) => (float[N, 3] y)
-<float[8, 2, 3, 3] w0, float[8, 1, 3, 3] w1, float[8, 4, 1, 1] w2, float[4, 8, 3, 3] w3, float[12, 3] w4, float[3] c4>
-{
-  a = Conv<auto_pad = "SAME_UPPER", strides = [2, 2]>(x, w0)
-  t = Tanh(a)
-  d = Conv<pads = [1, 1, 1, 1], group = 8>(t, w1)
-  e = Conv<group = 2>(d, w2)
-  f = Sigmoid(e)
-  g = Conv<auto_pad = "SAME_LOWER">(f, w3)
-  j = Concat<axis = 1>(f, g)
-  p = AveragePool<kernel_shape = [3, 3]>(j)
-  q = Flatten(p)
-  m = MatMul(q, w4)
-  z = Add(m, c4)
-  y = Softmax(z)
-}""",
-}
-
-
-def network(name: str) -> tuple[onnx.ModelProto, Units]:
-    """A small network with seeded weights, and its units."""
-    model = onnx.parser.parse_model(NETWORKS[name])
-    rng = np.random.default_rng(3)
-    for declared in model.graph.value_info:
-        shape = [d.dim_value for d in declared.type.tensor_type.shape.dim]
-        values = rng.standard_normal(shape) * 0.4
-        if declared.name[0] in "sv":
-            values = 1 + 0.2 * np.abs(values)
-        model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), declared.name))
-    graph = read_graph(model)
-    return model, discover_units(graph, trace(graph))
-
-
-def batch(seed: int = 0) -> Batch:
-    rng = np.random.default_rng(seed)
-    return Batch({"x": rng.standard_normal((BATCH, 2, 6, 6)).astype(np.float32)}, rng.integers(0, 3, BATCH))
-
-
-def engine_for(
-    model: onnx.ModelProto, loss: Loss, *, units: Units | None = None, batch_norm: BatchNormMode = "train"
-) -> OrtEngine:
-    view = build_view(model, {"x": (BATCH, 2, 6, 6)}, units=units, batch_norm=batch_norm)
-    loss.attach(view)
-    return OrtEngine(view, threads=1)
-
-
-def feeds(loss: Loss, samples: Batch, mask: NDArray[np.bool_] | None = None) -> dict[str, NDArray[Any]]:
-    result = {**samples.inputs, **loss.feeds(samples)}
-    if mask is not None:
-        result[MASK_INPUT] = np.append(mask, True).astype(np.float32)
-    return result
-
-
-def make_loss(name: str, model: onnx.ModelProto) -> Loss:
-    # The teacher differs from the student, or every gradient of the distillation would be 0.
-    if name == "cross-entropy":
-        return CrossEntropy((BATCH, 3))
-    moved = {t.name: numpy_helper.to_array(t) * np.float32(1.3) for t in model.graph.initializer if t.name[0] == "w"}
-    taught = Distillation(LiveTeacher(copy_with_weights(model, moved)), batch())
-    return taught if name == "distillation" else WeightedSum([(1.0, CrossEntropy((BATCH, 3))), (0.5, taught)])
-
-
-def some_mask(units: Units) -> NDArray[np.bool_]:
-    mask = np.random.default_rng(5).random(units.num_units) < 0.6
-    for group in units.groups:
-        mask[group.first] = True
-    assert not mask.all()
-    return mask
 
 
 def masked_weights(units: Units, weights: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -148,9 +53,9 @@ def test_gradients_match_central_differences(name: str, batch_norm: BatchNormMod
     loss = make_loss(loss_name, model)
     mask = some_mask(units)
     masked = engine_for(model, loss, units=units, batch_norm=batch_norm)
-    _, gradients = masked.step(feeds(loss, batch(), mask))
+    _, gradients = masked.gradients(feeds(loss, batch(), mask))
     plain = engine_for(model, loss, batch_norm=batch_norm)
-    start = masked_weights(units, {n: plain.weights[n].copy() for n in plain.trainable}, mask)
+    start = masked_weights(units, {n: plain.parameters[n].copy() for n in plain.trainable}, mask)
     assert set(gradients) == set(start)
     rng = np.random.default_rng(11)
     for _ in range(3):
@@ -159,8 +64,8 @@ def test_gradients_match_central_differences(name: str, batch_norm: BatchNormMod
         losses = []
         for sign in (1, -1):
             for n, value in start.items():
-                plain.weights[n][...] = value + sign * 1e-2 / norm * direction[n]
-            losses.append(plain.step(feeds(loss, batch()))[0])
+                plain.parameters[n][...] = value + sign * 1e-2 / norm * direction[n]
+            losses.append(plain.gradients(feeds(loss, batch()))[0])
         measured = (losses[0] - losses[1]) / 2e-2
         computed = sum(float(np.vdot(gradients[n], direction[n])) for n in start) / norm
         scale = np.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values())) / np.sqrt(len(direction))
@@ -174,11 +79,11 @@ def test_the_gradient_of_a_masked_weight_is_that_of_the_product(name: str) -> No
     loss = make_loss("cross-entropy", model)
     mask = some_mask(units)
     masked = engine_for(model, loss, units=units)
-    loss_value, gradients = masked.step(feeds(loss, batch(), mask))
+    loss_value, gradients = masked.gradients(feeds(loss, batch(), mask))
     plain = engine_for(model, loss)
-    for n, value in masked_weights(units, {n: plain.weights[n] for n in plain.trainable}, mask).items():
-        plain.weights[n][...] = value
-    expected_loss, expected = plain.step(feeds(loss, batch()))
+    for n, value in masked_weights(units, {n: plain.parameters[n] for n in plain.trainable}, mask).items():
+        plain.parameters[n][...] = value
+    expected_loss, expected = plain.gradients(feeds(loss, batch()))
     assert loss_value == pytest.approx(expected_loss, rel=1e-6)
     for n, gradient in gradients.items():
         np.testing.assert_allclose(gradient, expected[n], rtol=1e-4, atol=1e-6)
@@ -195,16 +100,16 @@ def test_a_silenced_channel_learns_and_the_output_does_not_see_it() -> None:
     consumer = units.consumers[0]
     mask[consumer.stored_units[2]] = False
     engine = engine_for(model, loss, units=units, batch_norm="frozen")
-    asleep = np.moveaxis(engine.weights[consumer.weight], consumer.axis, 0)[2]
+    asleep = np.moveaxis(engine.parameters[consumer.weight], consumer.axis, 0)[2]
     optimizer = Sgd(momentum=0.0, weight_decay=0.0)  # no state: whatever moves was moved by this step's gradient
     for step in range(3):
         before = asleep.copy()
-        _, gradients = engine.step(feeds(loss, batch(step), mask))
-        optimizer.update(engine.weights, gradients, 0.1)
+        _, gradients = engine.gradients(feeds(loss, batch(step), mask))
+        optimizer.update(engine.parameters, gradients, 0.1)
         assert np.abs(asleep - before).max() > 1e-6
-    first, _ = engine.step(feeds(loss, batch(), mask))
+    first, _ = engine.gradients(feeds(loss, batch(), mask))
     asleep[...] = 99
-    second, _ = engine.step(feeds(loss, batch(), mask))
+    second, _ = engine.gradients(feeds(loss, batch(), mask))
     assert first == second
 
 
@@ -214,9 +119,9 @@ def test_waking_a_channel_brings_its_weights_back() -> None:
     loss = make_loss("cross-entropy", model)
     engine = engine_for(model, loss, units=units, batch_norm="frozen")
     awake = np.ones(units.num_units, dtype=bool)
-    whole, _ = engine.step(feeds(loss, batch(), awake))
-    silenced, _ = engine.step(feeds(loss, batch(), some_mask(units)))
-    again, _ = engine.step(feeds(loss, batch(), awake))
+    whole, _ = engine.gradients(feeds(loss, batch(), awake))
+    silenced, _ = engine.gradients(feeds(loss, batch(), some_mask(units)))
+    again, _ = engine.gradients(feeds(loss, batch(), awake))
     assert whole == again
     assert whole != silenced
 
@@ -230,8 +135,8 @@ def test_training_lowers_the_loss(batch_norm: BatchNormMode) -> None:
     optimizer = Sgd()
     losses = []
     for _ in range(20):
-        value, gradients = engine.step(feeds(loss, batch(), some_mask(units)))
-        optimizer.update(engine.weights, gradients, 0.02)
+        value, gradients = engine.gradients(feeds(loss, batch(), some_mask(units)))
+        optimizer.update(engine.parameters, gradients, 0.02)
         losses.append(value)
     assert losses[-1] < 0.5 * losses[0]
 
@@ -241,15 +146,15 @@ def test_running_statistics_follow_the_batch() -> None:
     model, _ = network("residual with batch norm")
     loss = make_loss("cross-entropy", model)
     engine = engine_for(model, loss)
-    old_mean, old_var = engine.weights["m0"].copy(), engine.weights["v0"].copy()
+    old_mean, old_var = engine.parameters["m0"].copy(), engine.parameters["v0"].copy()
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.append(onnx.ValueInfoProto(name="a"))
     activations = Session(probe).run(batch().inputs, ["a"])["a"]
-    engine.step(feeds(loss, batch()))
+    engine.gradients(feeds(loss, batch()))
     mean, variance = activations.mean(axis=(0, 2, 3)), activations.var(axis=(0, 2, 3))
-    np.testing.assert_allclose(engine.weights["m0"], 0.9 * old_mean + 0.1 * mean, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(engine.weights["v0"], 0.9 * old_var + 0.1 * variance, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(engine.parameters["m0"], 0.9 * old_mean + 0.1 * mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(engine.parameters["v0"], 0.9 * old_var + 0.1 * variance, rtol=1e-4, atol=1e-6)
 
 
 def test_fresh_batch_norm_statistics_that_equal_its_scale_train_right() -> None:
@@ -258,8 +163,8 @@ def test_fresh_batch_norm_statistics_that_equal_its_scale_train_right() -> None:
     fresh = {f"{kind}{i}": np.full(6, float(kind in "sv"), dtype=np.float32) for kind in "sbmv" for i in (0, 1)}
     loss = make_loss("cross-entropy", model)
     engine = engine_for(copy_with_weights(model, fresh), loss)
-    first, gradients = engine.step(feeds(loss, batch()))
-    second, again = engine.step(feeds(loss, batch()))
+    first, gradients = engine.gradients(feeds(loss, batch()))
+    second, again = engine.gradients(feeds(loss, batch()))
     assert first == second  # statistics moved, but training-mode batch norm does not read them
     for name, gradient in gradients.items():
         np.testing.assert_array_equal(gradient, again[name])
@@ -284,9 +189,9 @@ net (float[N, 2, 6, 6] x) => (float[N, 2, 2, 2] y)
 }}""")
     loss = make_loss("distillation", model)
     engine = engine_for(model, loss)
-    before = {name: value.copy() for name, value in engine.weights.items()}
-    engine.step(feeds(loss, batch()))
-    moved = {name for name in before if (engine.weights[name] != before[name]).any()}
+    before = {name: value.copy() for name, value in engine.parameters.items()}
+    engine.gradients(feeds(loss, batch()))
+    moved = {name for name in before if (engine.parameters[name] != before[name]).any()}
     assert moved == (set() if shared == "one tensor" else {"m", "v"})
 
 
@@ -347,8 +252,8 @@ def test_the_view_computes_the_masked_model_when_batch_norm_is_frozen() -> None:
     model, units = network("depthwise, grouped, concat, strides and auto_pad")
     mask = some_mask(units)
     loss = make_loss("cross-entropy", model)
-    value, _ = engine_for(model, loss, units=units).step(feeds(loss, batch(), mask))
-    outputs = Session(mask_model(model, units, ~mask)).run(batch().inputs)
+    value, _ = engine_for(model, loss, units=units).gradients(feeds(loss, batch(), mask))
+    outputs = Session(mask_model(model, units, mask)).run(batch().inputs)
     labels = batch().labels
     assert labels is not None
     expected = -np.log(outputs["y"][np.arange(BATCH), labels]).mean()
@@ -408,7 +313,7 @@ def test_the_gradient_graph_has_no_slow_relu_gradient() -> None:
     view = build_view(model, {"x": (BATCH, 2, 6, 6)})
     loss.attach(view)
     assert "ReluGrad" not in {node.op_type for node in build_gradient_graph(view).graph.node}
-    _, gradients = OrtEngine(view, threads=1).step(feeds(loss, batch()))
+    _, gradients = OrtEngine(view, threads=1).gradients(feeds(loss, batch()))
     w, v = (numpy_helper.to_array(t).astype(np.float64) for t in model.graph.initializer)
     x, labels = batch().inputs["x"].astype(np.float64), batch().labels
     a = np.einsum("oi,nihw->nohw", w[:, :, 0, 0], x)
@@ -425,7 +330,7 @@ def test_a_weighted_sum_of_losses_is_their_weighted_sum() -> None:
     results = {}
     for name in ("cross-entropy", "distillation", "both"):
         loss = make_loss(name, model)
-        results[name] = engine_for(model, loss).step(feeds(loss, batch()))
+        results[name] = engine_for(model, loss).gradients(feeds(loss, batch()))
     loss, gradients = results["both"]
     labels, taught = results["cross-entropy"], results["distillation"]
     assert loss == pytest.approx(labels[0] + 0.5 * taught[0], rel=1e-5)
@@ -443,7 +348,7 @@ def test_hints_add_the_mean_distance_of_tensors_inside() -> None:
     losses = []
     for hints in ([], ["t", "f", "nowhere"]):
         loss = Distillation(LiveTeacher(teacher), samples, hints=hints, hint_weight=0.7)
-        losses.append(engine_for(model, loss).step(feeds(loss, samples))[0])
+        losses.append(engine_for(model, loss).gradients(feeds(loss, samples))[0])
     inner = [Session(m, more_outputs=["t", "f"]).run(samples.inputs, ["t", "f"]) for m in (model, teacher)]
     distances = [np.mean((inner[0][n] - inner[1][n]) ** 2) / np.var(inner[1][n]) for n in ("t", "f")]
     assert losses[1] - losses[0] == pytest.approx(0.7 * np.mean(distances), rel=1e-4)

@@ -10,17 +10,17 @@ import onnx
 import onnx.inliner
 import pytest
 from cases import CASES, ENDS, Case, case
+from mask_samples import ROUNDING, some_masks, units_of
 from onnx import helper, numpy_helper
 from oracle import set_inputs_to_zero
-from test_surgery import ROUNDING, passes_full_check, removals, units_of
 
-from models import all_graphs, assert_same, copied, filled, inputs_at, load, run, stored_arrays
+from models import all_graphs, assert_same, copied, filled, inputs_at, load, passes_full_check, run, stored_arrays
 from onnx_dnscp import Plan, RequestError, UsageError, VerificationError, apply, inspect, prune
-from onnx_dnscp.cli.main import main as cli
+from onnx_dnscp.cli import main as cli
 from onnx_dnscp.commands.prune import PruneReport
-from onnx_dnscp.commands.samples import verification_batches
 from onnx_dnscp.commands.saving import MAX_FILE, model_file
 from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.measure.samples import verification_batches
 from onnx_dnscp.measure.verify import verify
 from onnx_dnscp.model.load import load_model
 from onnx_dnscp.model.runtime import Session
@@ -444,9 +444,9 @@ BRANCHED = [
 def test_whichever_branch_runs_it_is_right(chosen: Case, flag: bool) -> None:
     """Discovery runs one of them; the other is checked here as well, against the plan alone."""
     units = units_of(chosen)
-    for removed in removals(units):
-        after = apply_cuts(chosen.model, units, plan_cuts(units, removed))
-        silenced = set_inputs_to_zero(chosen.model, make_plan(units, removed, "0"))
+    for mask in some_masks(units):
+        after = apply_cuts(chosen.model, units, plan_cuts(units, mask))
+        silenced = set_inputs_to_zero(chosen.model, make_plan(units, mask, "0"))
         feeds = inputs_at(chosen.model, 2, 9) | {"flag": np.array(flag)}
         assert_same(run(after, feeds), run(silenced, feeds), tol=ROUNDING)
 
@@ -461,10 +461,10 @@ def test_both_branches_are_verified_before_saving() -> None:
     """A mistake in the branch that a flag of 0 does not take is caught, without data."""
     chosen = next(chosen for chosen in CASES if chosen.name == "If-convolution-pairs")
     units = units_of(chosen)
-    removed = next(removals(units))
-    after = apply_cuts(chosen.model, units, plan_cuts(units, removed))
+    mask = next(some_masks(units))
+    after = apply_cuts(chosen.model, units, plan_cuts(units, mask))
     batches = verification_batches(units.graph, units.trace, None)
-    masked = mask_model(chosen.model, units, removed)
+    masked = mask_model(chosen.model, units, mask)
     verify(after, masked, batches)
     for weight in ("wt", "we"):
         values = stored_arrays(after)[weight]
@@ -479,7 +479,8 @@ def test_a_name_that_nodes_inside_and_outside_share(name: str, tmp_path: Path) -
     for graph in all_graphs(model.graph):
         for node in graph.node[-1:]:
             node.name = name
-    pruned(model, tmp_path)
+    report, _ = pruned(model, tmp_path)
+    assert report.after.params < report.before.params
 
 
 @pytest.mark.needs_training
@@ -521,9 +522,9 @@ def test_declared_shapes_inside_bodies_follow() -> None:
     """5 channels minus one in the value_info and the result of a branch."""
     chosen = next(chosen for chosen in CASES if chosen.name == "If-constants-in-branches")
     units = units_of(chosen)
-    removed = np.zeros(units.num_units, dtype=bool)
-    removed[[group.first for group in units.groups]] = True
-    after = apply_cuts(chosen.model, units, plan_cuts(units, removed))
+    mask = np.ones(units.num_units, dtype=bool)
+    mask[[group.first for group in units.groups]] = False
+    after = apply_cuts(chosen.model, units, plan_cuts(units, mask))
     declared = {
         info.name: info.type.tensor_type.shape.dim[1].dim_value
         for graph in all_graphs(after.graph)
@@ -544,11 +545,11 @@ def test_a_weight_of_a_body_that_hides_an_outer_one_is_left_alone() -> None:
           y = Add(b, s) }""")
     units = discover(load(model))
     assert [group.width for group in units.groups] == [4]
-    removed = np.array([True, False, True, False])
-    after = apply_cuts(model, units, plan_cuts(units, removed))
+    mask = np.array([False, True, False, True])
+    after = apply_cuts(model, units, plan_cuts(units, mask))
     shapes = [tuple(t.dims) for graph in all_graphs(after.graph) for t in graph.initializer if t.name == "w2"]
     assert shapes == [(2, 2, 1, 1), (2, 3, 1, 1)]
-    masked = mask_model(model, units, removed)
+    masked = mask_model(model, units, mask)
     for flag in (False, True):
         feeds = inputs_at(model, 2, 9) | {"flag": np.array(flag)}
         assert_same(run(after, feeds), run(masked, feeds), tol=ROUNDING)

@@ -20,7 +20,7 @@ from onnx_dnscp.runs.facts import ModelFacts
 from onnx_dnscp.runs.inspection import Inspection
 from onnx_dnscp.runs.prune_report import PruneReport
 from onnx_dnscp.system.wording import change, count, duration, printable
-from onnx_dnscp.training.loop import Listener, Progress
+from onnx_dnscp.training.progress import Listener, Progress
 
 SECONDS_BETWEEN_LINES = 5.0  # of plain progress, where there is no terminal
 _SHOWN_NAMES = 3  # consumers of a group in a table; the rest is counted

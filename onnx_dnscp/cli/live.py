@@ -18,7 +18,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from onnx_dnscp.system.wording import duration, printable
-from onnx_dnscp.training.loop import GroupWidth, Progress
+from onnx_dnscp.training.progress import LiveWidth, Progress
 
 _PER_SECOND = 4  # pictures; more would take time from the training
 _COLUMNS = 32  # of a group's line; each stands for equally many steps
@@ -138,11 +138,11 @@ class _Line:
         moves: By how many channels the width changed, up and down.
     """
 
-    group: GroupWidth
+    group: LiveWidth
     levels: list[float | None] = field(default_factory=list)
     moves: int = 0
 
-    def add(self, group: GroupWidth, column: int) -> None:
+    def add(self, group: LiveWidth, column: int) -> None:
         """The width after a step; columns that no step falls into look like the one before."""
         self.moves += abs(group.kept - self.group.kept)
         self.group = group

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from onnx_dnscp.commands.samples import verification_batches
 from onnx_dnscp.commands.saving import model_file, output_path
 from onnx_dnscp.discovery.discover import discover
+from onnx_dnscp.measure.samples import verification_batches
 from onnx_dnscp.measure.verify import verify
 from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.model.load import load_model
 from onnx_dnscp.runs.facts import ModelFacts, describe
-from onnx_dnscp.runs.plan import Plan, read_plan, removed_units
+from onnx_dnscp.runs.plan import Plan, plan_mask, read_plan
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
@@ -50,9 +50,9 @@ def apply(model: str | Path, plan: str | Path | Plan, output: str | Path | None 
     target = output_path(loaded.path, output, *loaded.data_files, *([] if isinstance(plan, Plan) else [Path(plan)]))
     parsed = plan if isinstance(plan, Plan) else read_plan(plan)
     units = discover(loaded)
-    removed = removed_units(parsed, units, loaded.sha256)
-    pruned = apply_cuts(loaded.proto, units, plan_cuts(units, removed))
-    masked = mask_model(loaded.proto, units, removed)
+    mask = plan_mask(parsed, units, loaded.sha256)
+    pruned = apply_cuts(loaded.proto, units, plan_cuts(units, mask))
+    masked = mask_model(loaded.proto, units, mask)
     checked = verify(pruned, masked, verification_batches(units.graph, units.trace, None))
     file = model_file(pruned, target)
     file.write(target)
@@ -60,7 +60,7 @@ def apply(model: str | Path, plan: str | Path | Plan, output: str | Path | None 
     return ApplyReport(
         model=str(loaded.path),
         output=str(target),
-        removed_channels=int(removed.sum()),
+        removed_channels=int((~mask).sum()),
         before=describe(units.graph, units.trace, loaded.size),
         after=describe(graph, trace(graph, like=units.trace), file.size),
         max_relative_error=checked.max_relative_error,

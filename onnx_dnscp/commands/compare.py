@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from onnx_dnscp.commands.samples import one_call, verification_batches
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.open import open_dataset
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import UsageError
 from onnx_dnscp.measure.evaluation import class_output, evaluate_model
 from onnx_dnscp.measure.latency import latencies
+from onnx_dnscp.measure.samples import one_call, verification_batches
 from onnx_dnscp.measure.verify import relative_error
 from onnx_dnscp.model.graph import Graph, read_graph
 from onnx_dnscp.model.load import LoadedModel, load_model
@@ -67,8 +67,8 @@ def compare(
             f"The models have different inputs ({', '.join(graphs[0].inputs)} and {', '.join(graphs[1].inputs)}), so "
             "they cannot be compared."
         )
-    seen = trace(graphs[0], str(models[0]))
-    traces = [seen, trace(graphs[1], str(models[1]), like=seen)]
+    traces = [trace(graphs[0], str(models[0]))]
+    traces.append(trace(graphs[1], str(models[1]), like=traces[0]))
     facts = [describe(g, t, m.size) for g, t, m in zip(graphs, traces, models, strict=True)]
     dataset = None
     if data is not None:

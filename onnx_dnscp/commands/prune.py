@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import chain
@@ -10,17 +11,17 @@ from pathlib import Path
 
 from typing_extensions import Unpack
 
-from onnx_dnscp.commands.prune_run import Run, named_functions
+from onnx_dnscp.commands.prune_prepare import load_for, prepare
 from onnx_dnscp.commands.prune_search import resume_search, search
 from onnx_dnscp.commands.prune_stages import carry_out
 from onnx_dnscp.data.fingerprint import fingerprint
 from onnx_dnscp.data.function import is_function
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.runs.options import PruneOptions
+from onnx_dnscp.runs.options import PruneOptions, named_functions
 from onnx_dnscp.runs.prune_report import PruneReport
 from onnx_dnscp.runs.run_directory import RunDirectory, RunRecord
 from onnx_dnscp.runs.settings import PruneSettings, with_settings_spelled_out
-from onnx_dnscp.training.loop import Listener, Progress
+from onnx_dnscp.training.progress import Listener, Progress
 
 
 def _silent(progress: Progress) -> None:
@@ -65,11 +66,12 @@ def prune(
     directory = None if run_dir is None else Path(run_dir)
     if chosen.max_drop is not None:
         return search(model, output, plan_out, directory, chosen, listener)
+    started = time.monotonic()
     with ExitStack() as held:
-        run = Run.prepare(model, output, plan_out, directory, chosen, listener, held)
-        if run.keeper.directory is not None and chosen.train:
-            run.begin(run.keeper.directory)
-        return carry_out(run)
+        loaded, outputs = load_for(model, output, plan_out, chosen)
+        kept = None if directory is None else held.enter_context(RunDirectory.new(directory))
+        prepared = prepare(loaded, outputs, chosen)
+        return carry_out(prepared, prepared.keeper(kept, listener), started)
 
 
 def resume(
@@ -96,6 +98,7 @@ def resume(
         UsageError: The folder holds no unfinished run, is in use, names a function that was not named here, or the
             model or the data have changed.
     """
+    started = time.monotonic()
     with ExitStack() as held:
         directory = held.enter_context(RunDirectory.existing(Path(run_dir)))
         record = directory.record()
@@ -111,10 +114,10 @@ def resume(
                 )
         if record.max_drop is not None:
             return resume_search(record, directory, listener)
-        run = Run.prepare(record.model, record.output, record.plan_out, directory, record.options, listener, held)
-        run.check_samples(record)
-        run.keeper.restore()
-        return carry_out(run)
+        loaded, outputs = load_for(record.model, record.output, record.plan_out, record.options)
+        prepared = prepare(loaded, outputs, record.options)
+        prepared.check_samples(record)
+        return carry_out(prepared, prepared.keeper(directory, listener), started, resumed=True)
 
 
 def _check_named(record: RunRecord, directory: Path, given: Mapping[str, str | Path | None]) -> None:

@@ -1,4 +1,4 @@
-"""What `prune` tells about a run, and the measurements behind it."""
+"""The report of a run, and the measurements behind it."""
 
 from __future__ import annotations
 
@@ -6,76 +6,113 @@ import time
 
 import onnx
 
-from onnx_dnscp.commands.prune_run import Run
-from onnx_dnscp.commands.samples import one_call
+from onnx_dnscp.commands.prune_prepare import Outputs
 from onnx_dnscp.measure.evaluation import evaluate_model
 from onnx_dnscp.measure.latency import latencies
-from onnx_dnscp.measure.verify import Verification
+from onnx_dnscp.measure.samples import one_call
 from onnx_dnscp.model.graph import read_graph
-from onnx_dnscp.model.units import Mask
-from onnx_dnscp.runs.facts import describe
+from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.runs.facts import ModelFacts, describe
+from onnx_dnscp.runs.keeper import Keeper
 from onnx_dnscp.runs.prune_report import GroupWidth, PruneReport
+from onnx_dnscp.stages.job import Job
+from onnx_dnscp.stages.recipe import Outcome
 from onnx_dnscp.tracing.trace import trace
+from onnx_dnscp.training.stage import StageKind
 
 
 def make_report(
-    run: Run,
-    tuned: onnx.ModelProto,
-    mask: Mask,
-    checked: Verification,
-    file_bytes: int,
-    accuracy_after_surgery: float | None,
+    job: Job, outcome: Outcome, outputs: Outputs, keeper: Keeper, file_bytes: int, started: float
 ) -> PruneReport:
-    """Measure both models and put everything together."""
-    graph, seen = run.units.graph, run.units.trace
-    small = read_graph(tuned)
-    before, after = describe(graph, seen, run.loaded.size), describe(small, trace(small, like=seen), file_bytes)
-    feeds = one_call(graph, seen, run.dataset)
-    threads = run.options.threads
-    times = latencies([run.loaded.proto, tuned], feeds, threads)
-    before.latency_ms, after.latency_ms = (1000 * t for t in times)
-    dataset, limit = run.measured_on()
-    if dataset is not None and (run.scores is not None or dataset.targets or run.test_data is not None):
-        own = evaluate_model(run.loaded.proto, dataset, run.scores, limit=limit, threads=threads)
-        new = evaluate_model(tuned, dataset, run.scores, reference=run.loaded.proto, limit=limit, threads=threads)
-        before.accuracy, after.accuracy, after.agreement = own.accuracy, new.accuracy, new.agreement
-        after.output_error = None if run.scores else new.mean_relative_difference
-        before.mean_squared_error, after.mean_squared_error = own.mean_squared_error, new.mean_squared_error
-    if dataset is not None and dataset is run.dataset and before.accuracy is not None:
-        run.notes.append("The accuracies are those on the training data; give --test-data for honest ones.")
-    if times[1] > times[0] and run.options.align == 1:
-        run.notes.append(
+    """Measure both models and put everything together.
+
+    Args:
+        job: What the run worked on and was asked for.
+        outcome: Of its stages.
+        outputs: Where its results go.
+        keeper: Knows what happened on the way.
+        file_bytes: Of the smaller model.
+        started: `time.monotonic()` when the run began.
+    """
+    pruning, history = outcome.pruning, keeper.log.history
+    assert pruning.checked is not None, "the last stage has checked it"
+    before, after = _facts(job, pruning.model, file_bytes)
+    _measure_quality(job, pruning.model, before, after)
+    return PruneReport(
+        model=str(job.loaded.path),
+        output=str(outputs.model),
+        model_sha256=job.loaded.sha256,
+        ratio_asked=job.options.ratio,
+        ratio=job.budget.ratio(pruning.mask),
+        metric=job.options.metric,
+        loss=job.trainer.loss_name() if job.options.train else None,
+        before=before,
+        after=after,
+        speedup=_milliseconds(before) / _milliseconds(after),
+        accuracy_data=_measured_data(job),
+        accuracy_after_surgery=[None, *outcome.accuracies.values()][-1],
+        groups=_widths(job.units, pruning.mask),
+        dropped=history.num_dropped,
+        recovered=history.num_recovered,
+        max_relative_error=pruning.checked.max_relative_error,
+        tolerance=pruning.checked.tolerance,
+        seconds=keeper.earlier_seconds + time.monotonic() - started,
+        seconds_training=_seconds(outcome, "train"),
+        seconds_fine_tuning=_seconds(outcome, "fine-tune"),
+        notes=[*pruning.notes, *_last_notes(job, before, after)],
+    )
+
+
+def _facts(job: Job, tuned: onnx.ModelProto, file_bytes: int) -> tuple[ModelFacts, ModelFacts]:
+    """Sizes and latencies of both models."""
+    graph, traced, small = job.units.graph, job.units.trace, read_graph(tuned)
+    before, after = describe(graph, traced, job.loaded.size), describe(small, trace(small, like=traced), file_bytes)
+    times = latencies([job.loaded.proto, tuned], one_call(graph, traced, job.data), job.options.threads)
+    before.latency_ms, after.latency_ms = (1000 * seconds for seconds in times)
+    return before, after
+
+
+def _milliseconds(facts: ModelFacts) -> float:
+    assert facts.latency_ms is not None, "measured above"
+    return facts.latency_ms
+
+
+def _measure_quality(job: Job, tuned: onnx.ModelProto, before: ModelFacts, after: ModelFacts) -> None:
+    """Add what can be measured of both models' answers."""
+    dataset, limit = job.measured_on()
+    if dataset is None or not (job.scores is not None or dataset.targets or job.test_data is not None):
+        return
+    original, threads = job.loaded.proto, job.options.threads
+    own = evaluate_model(original, dataset, job.scores, limit=limit, threads=threads)
+    new = evaluate_model(tuned, dataset, job.scores, reference=original, limit=limit, threads=threads)
+    before.accuracy, after.accuracy, after.agreement = own.accuracy, new.accuracy, new.agreement
+    after.output_error = None if job.scores else new.mean_relative_difference
+    before.mean_squared_error, after.mean_squared_error = own.mean_squared_error, new.mean_squared_error
+
+
+def _measured_data(job: Job) -> str | None:
+    dataset, _ = job.measured_on()
+    return None if dataset is None else dataset.description
+
+
+def _widths(units: Units, mask: Mask) -> list[GroupWidth]:
+    return [
+        GroupWidth(id=g.id, width=g.width, kept=int(mask[g.slice].sum()), consumers=list(g.consumers))
+        for g in units.groups
+    ]
+
+
+def _seconds(outcome: Outcome, kind: StageKind) -> float:
+    return sum((seconds for stage, seconds in outcome.seconds.items() if stage.kind == kind), 0.0)
+
+
+def _last_notes(job: Job, before: ModelFacts, after: ModelFacts) -> list[str]:
+    notes = []
+    if job.measured_on()[0] is job.data and before.accuracy is not None:
+        notes.append("The accuracies are those on the training data; give --test-data for honest ones.")
+    if _milliseconds(after) > _milliseconds(before) and job.options.align == 1:
+        notes.append(
             "The pruned model is not faster here: ONNX Runtime is slow with channel counts that are no multiple of "
             "4; try --align 8, or 16 on a CPU with AVX512."
         )
-    return PruneReport(
-        model=str(run.loaded.path),
-        output=str(run.target),
-        model_sha256=run.loaded.sha256,
-        ratio_asked=run.options.ratio,
-        ratio=run.budget.ratio(mask),
-        metric=run.options.metric,
-        loss=run.trainer().loss_name() if run.options.train else None,
-        before=before,
-        after=after,
-        speedup=times[0] / times[1],
-        accuracy_data=None if dataset is None else dataset.description,
-        accuracy_after_surgery=accuracy_after_surgery,
-        groups=[
-            GroupWidth(
-                id=g.id,
-                width=g.width,
-                kept=int(mask[g.first : g.first + g.width].sum()),
-                consumers=list(g.consumers),
-            )
-            for g in run.units.groups
-        ],
-        dropped=run.keeper.log.history.num_dropped,
-        recovered=run.keeper.log.history.num_recovered,
-        max_relative_error=checked.max_relative_error,
-        tolerance=checked.tolerance,
-        seconds=run.keeper.earlier_seconds + time.monotonic() - run.started,
-        seconds_training=run.seconds.get("train", 0.0),
-        seconds_fine_tuning=run.seconds.get("fine-tune", 0.0),
-        notes=run.notes,
-    )
+    return notes

@@ -11,14 +11,12 @@ import math
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import onnx
 
-from onnx_dnscp.commands.prune_choice import choose_mask
-from onnx_dnscp.commands.prune_run import Run, asked_align
+from onnx_dnscp.commands.prune_prepare import Prepared, load_for, prepare
 from onnx_dnscp.commands.prune_stages import carry_out
 from onnx_dnscp.commands.report import leave_picture
 from onnx_dnscp.commands.saving import model_file
@@ -32,11 +30,15 @@ from onnx_dnscp.runs.keeper import free_folder
 from onnx_dnscp.runs.options import PruneOptions
 from onnx_dnscp.runs.prune_report import PruneReport
 from onnx_dnscp.runs.run_directory import OPTIONS, PLAN, REPORT, RunDirectory, RunRecord
+from onnx_dnscp.stages.choose import Choose
+from onnx_dnscp.stages.job import asked_align
+from onnx_dnscp.stages.pruning import Pruning
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.system.atomic import write_bytes
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.training.loop import Listener
+from onnx_dnscp.training.progress import Listener
+from onnx_dnscp.training.stage import StageId
 
 logger = logging.getLogger("onnx_dnscp")
 
@@ -63,13 +65,14 @@ def search(
         raise UsageError("--max-drop needs samples to measure on; give --data or --test-data.")
     options = _settled(options)
     with ExitStack() as held:
-        base = Run.prepare(model, output, plan_out, None, _of_one_run(options), listener, held)
-        path = run_dir or free_folder(base.keeper.fallback)
+        loaded, outputs = load_for(model, output, plan_out, options)
+        base = prepare(loaded, outputs, _of_one_run(options))
+        path = run_dir or free_folder(outputs.fallback)
         directory = held.enter_context(RunDirectory.new(path))
-        replace(base, options=options).begin(directory)
+        base.opening(options).write(directory)
         is_kept = run_dir is not None
         try:
-            return _Search(base, options, directory).result()
+            return _Search(base, options, directory, listener).result()
         except (Interrupted, DivergenceError, StorageError):
             is_kept = True
             raise
@@ -83,11 +86,11 @@ def search(
 
 def resume_search(record: RunRecord, directory: RunDirectory, listener: Listener) -> PruneReport:
     """Go on with a search: runs that are done count, one that was interrupted goes on from its last checkpoint."""
-    with ExitStack() as held:
-        options = _of_one_run(record.options)
-        base = Run.prepare(record.model, record.output, record.plan_out, None, options, listener, held)
-        base.check_samples(record)
-        return _Search(base, record.options, directory).result()
+    options = _of_one_run(record.options)
+    loaded, outputs = load_for(record.model, record.output, record.plan_out, options)
+    base = prepare(loaded, outputs, options)
+    base.check_samples(record)
+    return _Search(base, record.options, directory, listener).result()
 
 
 def _settled(options: PruneOptions) -> PruneOptions:
@@ -114,13 +117,15 @@ class _Search:
         base: What all runs have in common; nothing is done with it.
         options: What was asked for.
         directory: Where the runs have their folders.
+        listener: Hears about every step.
         points: What was seen, with the folder of its run if it has one.
         seconds: Spent on that.
     """
 
-    base: Run
+    base: Prepared
     options: PruneOptions
     directory: RunDirectory
+    listener: Listener
     points: list[tuple[CurvePoint, Path | None]] = field(default_factory=list)
     measure: str = ""
     seconds: float = 0.0
@@ -128,18 +133,18 @@ class _Search:
 
     def result(self) -> PruneReport:
         """Search, save the best cut, and report."""
-        self.base.keeper.directory = self.directory
+        keeper = self.base.keeper(self.directory, self.listener)
         try:
             self._look()
             return self._save_best()
         except Interrupted:
             raise
         except KeyboardInterrupt:
-            raise Interrupted(f"Interrupted; no model was written. {self.base.keeper.keep()}".rstrip()) from None
+            raise Interrupted(f"Interrupted; no model was written. {keeper.keep()}".rstrip()) from None
 
     def _look(self) -> None:
         """Try ratios: one-shot first, then with training."""
-        reachable = self._reachable()
+        reachable = self.base.job.budget.reachable(asked_align(self.options) or 1)
         bound = min(self.options.ratio, reachable)
         low, high, tries = 0.0, bound, self.options.max_runs
         if not (self.options.train and METHODS[self.options.method].needs_labels):  # else it has no one-shot cut
@@ -153,31 +158,27 @@ class _Search:
                 return
         bisect(self._trained, low, bound, tries)
 
-    def _reachable(self) -> float:
-        """The largest ratio with the counts that were asked for."""
-        budget, none = self.base.budget, np.zeros(self.base.units.num_units, dtype=bool)
-        align = asked_align(self.options) or 1
-        return budget.ratio(budget.fill_groups(none, np.zeros(none.size), align=align))
-
     def _one_shot(self, ratio: float) -> bool:
         """Cut once, repair, measure; nothing is saved."""
         started = time.monotonic()
-        run = self.base.at(ratio, train=False, target=self.base.target)
-        mask = choose_mask(run)
-        pruned = apply_cuts(run.trained, run.units, plan_cuts(run.units, ~mask))
-        assert run.test_data is not None, "given or held out"
-        threads = run.options.threads
-        original, has_labels = run.loaded.proto, run.scores is not None and run.test_data.has_labels
+        prepared = self.base.at(ratio, train=False, model=self.base.outputs.model)
+        job, keeper = prepared.job, prepared.keeper(None, self.listener)
+        choose = Choose(StageId(1, "choose"))
+        pruning = choose.carry_out(Pruning.begin(job.loaded.proto, job.units), job, keeper)
+        pruned = apply_cuts(pruning.model, job.units, plan_cuts(job.units, pruning.mask))
+        assert job.test_data is not None, "given or held out"
+        threads = job.options.threads
+        original, has_labels = job.loaded.proto, job.scores is not None and job.test_data.has_labels
         if has_labels and self._original is None:
-            self._original = evaluate_model(original, run.test_data, run.scores, threads=threads).accuracy
+            self._original = evaluate_model(original, job.test_data, job.scores, threads=threads).accuracy
         found = evaluate_model(
-            pruned, run.test_data, run.scores, reference=None if has_labels else original, threads=threads
+            pruned, job.test_data, job.scores, reference=None if has_labels else original, threads=threads
         )
         graph = read_graph(pruned)
-        macs = describe(graph, trace(graph, like=run.units.trace), 0).macs
+        macs = describe(graph, trace(graph, like=job.units.trace), 0).macs
         self.seconds += time.monotonic() - started
         lost = points_lost(self._original, found.accuracy, found.agreement, found.mean_relative_difference)
-        return self._note(ratio, run.budget.ratio(mask), macs, *lost)
+        return self._note(ratio, job.budget.ratio(pruning.mask), macs, *lost)
 
     def _trained(self, ratio: float) -> bool:
         """A whole run in a folder of its own."""
@@ -191,15 +192,11 @@ class _Search:
             report = PruneReport.model_validate_json((folder / REPORT).read_bytes())
         else:
             logger.info("%s: %s of %s", folder.name, f"{ratio:.1%}", self.options.metric)
-            run = self.base.at(ratio, train=train, target=folder / _MODEL)
+            prepared = self.base.at(ratio, train=train, model=folder / _MODEL)
             is_begun = (folder / OPTIONS).exists()
             with RunDirectory.existing(folder) if is_begun else RunDirectory.new(folder) as own:
-                run.keeper.directory, run.keeper.resumed_by = own, self.directory.path
-                if is_begun and train:
-                    run.keeper.restore()
-                elif train:
-                    run.begin(own)
-                report = carry_out(run)
+                keeper = prepared.keeper(own, self.listener, resumed_by=self.directory.path)
+                report = carry_out(prepared, keeper, resumed=is_begun and train)
         self.seconds += report.seconds
         return report
 
@@ -246,7 +243,7 @@ class _Search:
             report = PruneReport.model_validate_json((folder / REPORT).read_bytes())
         report = report.model_copy(
             update={
-                "output": str(self.base.target),
+                "output": str(self.base.outputs.model),
                 "seconds": self.seconds,
                 "max_drop": self.options.max_drop,
                 "measure": self.measure,
@@ -254,10 +251,11 @@ class _Search:
             }
         )
         plan = (folder / PLAN).read_bytes()
-        for path in (self.base.plan_path, self.directory.path / PLAN):
+        for path in (self.base.outputs.plan, self.directory.path / PLAN):
             if path is not None:
                 write_bytes(path, plan)
-        model_file(onnx.load(folder / _MODEL), self.base.target).write(self.base.target)
+        target = self.base.outputs.model
+        model_file(onnx.load(folder / _MODEL), target).write(target)
         self.directory.close(report.model_dump_json(indent=1).encode())
         leave_picture(self.directory.path)
         return report

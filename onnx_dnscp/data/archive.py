@@ -68,7 +68,7 @@ def open_tar(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
         with tarfile.open(path, "r:") as archive:
             places = _places(archive, path)
             if _is_cut_off(path, archive.offset):
-                raise tarfile.ReadError("it is cut off")
+                raise tarfile.ReadError(f"it is cut off after {path.stat().st_size:,} bytes")
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"Cannot read the data {str(path)!r}: {error}.") from error
 
@@ -78,7 +78,7 @@ def open_tar(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
             file.seek(offset)
             content = file.read(size)
         if len(content) < size:
-            raise OSError("the archive is cut off")
+            raise OSError(f"the archive is cut off ({len(content)} of {size} bytes are left)")
         return content
 
     return _dataset(path, {name: size for name, (_, size) in places.items()}, read, graph, preprocess)

@@ -91,20 +91,25 @@ def array_dataset(arrays: Mapping[str, Rows], path: Path, graph: Graph, preproce
     """
     convert = Conversion(graph, preprocess, str(path))
     check_names(arrays, path, graph)
-    known = {convert.keys[name]: array for name, array in arrays.items() if name in convert.keys}
-    lengths = {name: len(array) if array.shape else 0 for name, array in arrays.items() if name in convert.keys}
-    for name, length in lengths.items():
-        if not length:
-            raise DataError(f"The data {str(path)!r} is empty: array {name!r} has shape {arrays[name].shape}.")
+    arrays = {name: array for name, array in arrays.items() if name in convert.keys}
+    for name, array in arrays.items():
+        if not (array.shape and len(array)):
+            raise DataError(f"The data {str(path)!r} is empty: array {name!r} has shape {array.shape}.")
+    known = {convert.keys[name]: array for name, array in arrays.items()}
     for key, array in known.items():
-        rows = max(1, _PIECE // max(1, array.dtype.itemsize * math.prod(array.shape[1:])))
-        for start in range(0, len(array), rows):
-            convert(key, array[start : start + rows], start)
-    if len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        _look_at(key, array, convert)
+    if len({len(array) for array in arrays.values()}) > 1:
+        counts = ", ".join(f"{name} {len(array)}" for name, array in arrays.items())
         raise DataError(f"The arrays in {str(path)!r} have different numbers of samples: {counts}.")
     if LABELS_KEY in known:  # small beside the inputs, and all of them are checked against the model's classes
         known[LABELS_KEY] = convert(LABELS_KEY, known[LABELS_KEY][:], 0)
     targets = tuple(name for name, key in convert.keys.items() if key in known and key != name)
     samples = ArraySamples(known, convert)
     return Dataset(samples, LABELS_KEY in known, path.name, decode_threads=DECODE_THREADS, targets=targets)
+
+
+def _look_at(key: str, array: Rows, convert: Conversion) -> None:
+    """Convert all values once, a piece at a time, to see that they can be."""
+    rows = max(1, _PIECE // max(1, array.dtype.itemsize * math.prod(array.shape[1:])))
+    for start in range(0, len(array), rows):
+        convert(key, array[start : start + rows], start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from onnx_dnscp.data.npy import with_labels
@@ -19,15 +20,21 @@ def fingerprint(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                if file.is_file():
-                    digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
-        else:
-            for part in with_labels(path):
-                with part.open("rb") as content:
-                    while chunk := content.read(_CHUNK):
-                        digest.update(chunk)
+        for piece in _names_and_sizes(path) if path.is_dir() else _contents(with_labels(path)):
+            digest.update(piece)
     except OSError as error:
         raise DataError(f"Cannot read the data {str(path)!r}: {error.strerror or error}.") from error
     return digest.hexdigest()
+
+
+def _names_and_sizes(folder: Path) -> Iterator[bytes]:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            yield f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0".encode()
+
+
+def _contents(files: Iterable[Path]) -> Iterator[bytes]:
+    for file in files:
+        with file.open("rb") as content:
+            while chunk := content.read(_CHUNK):
+                yield chunk

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import DataError
+from onnx_dnscp.model.runtime import first_line
 
 Shape = tuple[int, ...]
 Order = Literal["C", "F"]
@@ -81,7 +82,7 @@ def read_header(file: IO[bytes], what: str) -> tuple[Shape, Order, np.dtype[Any]
     try:
         shape, is_fortran, dtype = _READ_HEADER[version](file)
     except (SyntaxError, tokenize.TokenError, TypeError, RecursionError) as error:  # numpy parses it as Python
-        raise ValueError("its header is damaged") from error
+        raise ValueError(f"its header is damaged ({first_line(error)})") from error
     if dtype.hasobject:
         raise DataError(f"{what} holds Python objects, which are never unpickled; save plain numbers.")
     if any(size < 0 for size in shape):

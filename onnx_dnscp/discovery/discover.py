@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.discovery.balance import balancing_unions
 from onnx_dnscp.discovery.numbers import number_locks
-from onnx_dnscp.discovery.walk import Slot, Walk, walk
+from onnx_dnscp.discovery.walk import Slot, Walk, walk_graph
 from onnx_dnscp.errors import ModelError
 from onnx_dnscp.model.fields import IdField, axis_rows, compact, connected_components, varying_axes
 from onnx_dnscp.model.graph import Graph, Node, read_graph
@@ -36,9 +36,9 @@ def discover(model: LoadedModel) -> Units:
     try:
         return discover_units(graph, trace(graph, str(model)))
     except _MISFITS:  # inferred sizes do not fit each other; the runtime knows, or says why
-        seen = trace(graph, str(model), run=True)
+        ran = trace(graph, str(model), run=True)
     try:
-        return discover_units(graph, seen)
+        return discover_units(graph, ran)
     except _MISFITS as error:
         raise ModelError(
             f"{model} has operators whose sizes do not fit each other ({first_line(error)}), although ONNX "
@@ -46,39 +46,39 @@ def discover(model: LoadedModel) -> Units:
         ) from error
 
 
-def discover_units(graph: Graph, seen: Trace) -> Units:
+def discover_units(graph: Graph, trace: Trace) -> Units:
     """The same from a graph and its trace."""
-    said = walk(graph, seen)
-    roots = _rectangular_roots(said)
-    said.locks += number_locks(graph, seen, said, lambda ids: np.unique(roots[ids]).size > 1)
-    _lock_what_no_weight_makes(said, roots)
-    prunable = _prunable_roots(said, roots)
-    _lock_whole_axes(said, roots, prunable)
+    walk = walk_graph(graph, trace)
+    roots = _rectangular_roots(walk)
+    walk.locks += number_locks(graph, trace, walk, lambda ids: np.unique(roots[ids]).size > 1)
+    _lock_what_no_weight_makes(walk, roots)
+    prunable = _prunable_roots(walk, roots)
+    _lock_whole_axes(walk, roots, prunable)
     free_roots = np.where(prunable[roots], roots, FIXED)
-    said.slots = [_without_blocks(slot, graph, free_roots) for slot in said.slots]
-    slices_axes, axis_index, position, slice_ids = _stored_slices(said)
+    walk.slots = [_without_blocks(slot, graph, free_roots) for slot in walk.slots]
+    slices_axes, axis_index, position, slice_ids = _stored_slices(walk)
 
     slice_roots = roots[slice_ids]
     inside = prunable[slice_roots]
-    passing_roots, passed = _passed_fields(said, roots, prunable)
+    passing_roots, passed = _passed_fields(walk, roots, prunable)
     unit_of_root, groups_of_axes = _number_units(
         np.concatenate([slice_roots[inside], passing_roots]),
-        np.concatenate([axis_index[inside], passed + len(said.slots)]),
-        said.num_ids,
+        np.concatenate([axis_index[inside], passed + len(walk.slots)]),
+        walk.num_ids,
     )
     unit_of_id = unit_of_root[roots]
-    sizes = tuple(size for *_, size in said.slots)
+    sizes = tuple(size for *_, size in walk.slots)
     slices = Slices(slices_axes, sizes, axis_index[inside], position[inside], unit_of_root[slice_roots[inside]])
-    live = [(node, read) for node, read in said.reads if (unit_of_id[read.channel_ids] != FIXED).any()]
-    consumers = tuple(_consumer(node, read, said, unit_of_id) for node, read in live)
-    writers = [(node.label, unit_of_id[ids]) for node, ids in said.writes]
+    live = [(node, read) for node, read in walk.reads if (unit_of_id[read.channel_ids] != FIXED).any()]
+    consumers = tuple(_consumer(node, read, walk, unit_of_id) for node, read in live)
+    writers = [(node.label, unit_of_id[ids]) for node, ids in walk.writes]
     groups = _describe_groups(groups_of_axes, slices_axes, consumers, writers)
     seen_fields = _Once(lambda ids: compact(unit_of_id[ids]))
     fields = {
         name: tuple([f for f in map(seen_fields, value.fields) if varying_axes(f)]) if value.fields else ()
-        for name, value in said.values.items()
+        for name, value in walk.values.items()
     }
-    return Units(graph, seen, groups, consumers, _locked_channels(said, roots), slices, fields)
+    return Units(graph, trace, groups, consumers, _locked_channels(walk, roots), slices, fields)
 
 
 class _Once:
@@ -94,21 +94,21 @@ class _Once:
         return self._answers[id(ids)]
 
 
-def _rectangular_roots(said: Walk) -> Ids:
+def _rectangular_roots(walk: Walk) -> Ids:
     """Roots of all ids, after uniting what a cut of whole slices could not separate.
 
     Removing positions must leave every tensor a box. A field that varies along several axes (a Reshape that
     splits the channels into groups) is made to vary along its longest axis only. The groups of a
     convolution must keep equal counts; its weight alone may be cut differently in each block of rows.
     """
-    pairs = list(said.unions)
-    in_blocks = {id(ids) for ids in said.in_blocks}
-    fields = {id(f): f for value in said.values.values() for f in value.fields if id(f) not in in_blocks}
+    pairs = list(walk.unions)
+    in_blocks = {id(ids) for ids in walk.in_blocks}
+    fields = {id(f): f for value in walk.values.values() for f in value.fields if id(f) not in in_blocks}
     boxes = [ids for ids in fields.values() if len(varying_axes(ids)) > 1]
     while True:
-        roots = connected_components(said.num_ids, pairs)
+        roots = connected_components(walk.num_ids, pairs)
         more = [pair for ids in boxes for pair in _flatten_box(roots[ids])]
-        more = more or balancing_unions(said.balanced, roots, ~_prunable_roots(said, roots))
+        more = more or balancing_unions(walk.balanced, roots, ~_prunable_roots(walk, roots))
         if not more:
             return roots
         pairs += more
@@ -135,24 +135,24 @@ def _without_blocks(slot: Slot, graph: Graph, free_roots: Ids) -> Slot:
     return (name, axis, first, stored) if (rows == rows[:1]).all() else slot
 
 
-def _stored_slices(said: Walk) -> tuple[tuple[tuple[str, int], ...], Ids, Ids, Ids]:
+def _stored_slices(walk: Walk) -> tuple[tuple[tuple[str, int], ...], Ids, Ids, Ids]:
     """Every (tensor, axis) pair, and for each slice: pair number, position, id."""
-    sizes = np.array([size for *_, size in said.slots], dtype=np.int64)
-    firsts = np.array([first for _, _, first, _ in said.slots], dtype=np.int64)
-    axis_index = np.repeat(np.arange(len(said.slots)), sizes)
+    sizes = np.array([size for *_, size in walk.slots], dtype=np.int64)
+    firsts = np.array([first for _, _, first, _ in walk.slots], dtype=np.int64)
+    axis_index = np.repeat(np.arange(len(walk.slots)), sizes)
     starts = np.cumsum(sizes) - sizes
     position = np.arange(axis_index.size) - starts[axis_index]
-    return tuple((name, axis) for name, axis, _, _ in said.slots), axis_index, position, firsts[axis_index] + position
+    return tuple((name, axis) for name, axis, _, _ in walk.slots), axis_index, position, firsts[axis_index] + position
 
 
-def _passed_fields(said: Walk, roots: Ids, prunable: NDArray[np.bool_]) -> tuple[Ids, Ids]:
+def _passed_fields(walk: Walk, roots: Ids, prunable: NDArray[np.bool_]) -> tuple[Ids, Ids]:
     """Every prunable root in every distinct field of a computed tensor: (root, number of the field).
 
     Units that run through different tensors are different groups, so that no tensor can lose all of its channels
     while its group keeps some elsewhere (two halves of a Split that end in one weight).
     """
-    stored = {name for name, *_ in said.slots}
-    fields = {id(f): f for name, value in said.values.items() if name not in stored for f in value.fields}
+    stored = {name for name, *_ in walk.slots}
+    fields = {id(f): f for name, value in walk.values.items() if name not in stored for f in value.fields}
     members = [roots[f].ravel() for f in fields.values()]
     members = [m[prunable[m]] for m in members]
     numbers = np.repeat(np.arange(len(members)), [m.size for m in members])
@@ -163,33 +163,33 @@ def _roots_of(id_arrays: list[IdField], roots: Ids) -> Ids:
     return roots[np.concatenate([ids.ravel() for ids in id_arrays])] if id_arrays else roots[:0]
 
 
-def _prunable_roots(said: Walk, roots: Ids) -> NDArray[np.bool_]:
+def _prunable_roots(walk: Walk, roots: Ids) -> NDArray[np.bool_]:
     """(ids,) True for the roots that some weight reads and nothing locks."""
-    prunable = np.zeros(said.num_ids, dtype=bool)
-    prunable[_roots_of([read.channel_ids for _, read in said.reads], roots)] = True
-    prunable[_roots_of([ids for ids, _ in said.locks], roots)] = False
+    prunable = np.zeros(walk.num_ids, dtype=bool)
+    prunable[_roots_of([read.channel_ids for _, read in walk.reads], roots)] = True
+    prunable[_roots_of([ids for ids, _ in walk.locks], roots)] = False
     return prunable
 
 
-def _lock_what_no_weight_makes(said: Walk, roots: Ids) -> None:
-    """Lock, in `said`, copies of the image and other channels that are read without having been made by a weight."""
-    made = np.zeros(said.num_ids, dtype=bool)
-    made[_roots_of([ids for _, ids in said.writes], roots)] = True
-    for node, read in said.reads:
+def _lock_what_no_weight_makes(walk: Walk, roots: Ids) -> None:
+    """Lock, in `walk`, copies of the image and other channels that are read without having been made by a weight."""
+    made = np.zeros(walk.num_ids, dtype=bool)
+    made[_roots_of([ids for _, ids in walk.writes], roots)] = True
+    for node, read in walk.reads:
         unmade = read.channel_ids[~made[roots[read.channel_ids]]]
         if unmade.size:
-            said.locks.append((unmade, f"{node} reads channels that no weight makes"))
+            walk.locks.append((unmade, f"{node} reads channels that no weight makes"))
 
 
-def _lock_whole_axes(said: Walk, roots: Ids, prunable: NDArray[np.bool_]) -> None:
-    """Lock, in `said` and `prunable`, what fills an axis alone: without it nothing would be left of the tensor."""
+def _lock_whole_axes(walk: Walk, roots: Ids, prunable: NDArray[np.bool_]) -> None:
+    """Lock, in `walk` and `prunable`, what fills an axis alone: without it nothing would be left of the tensor."""
     seen: set[int] = set()  # field objects; most tensors share theirs
-    for value in said.values.values():
+    for value in walk.values.values():
         for ids in value.fields:
             root = roots[ids.flat[0]] if ids.size > 1 and id(ids) not in seen else FIXED
             seen.add(id(ids))
             if root != FIXED and prunable[root] and (roots[ids] == root).all():
-                said.locks.append((ids, f"all channels of {value.name!r} go or stay together"))
+                walk.locks.append((ids, f"all channels of {value.name!r} go or stay together"))
                 prunable[root] = False
 
 
@@ -228,10 +228,10 @@ def _number_units(slice_roots: Ids, axis_index: Ids, num_ids: int) -> tuple[Ids,
     return unit_of_root, [(axes, int(width)) for axes, width in zip(members, widths, strict=True)]
 
 
-def _consumer(node: Node, read: Read, said: Walk, unit_of_id: Ids) -> Consumer:
+def _consumer(node: Node, read: Read, walk: Walk, unit_of_id: Ids) -> Consumer:
     """Express a rule's read in units, in the operand's space and in the stored tensor's."""
     some_id = int(read.weight_ids.flat[0])
-    name, axis, first, size = said.slots[bisect_right(said.slots, some_id, key=lambda slot: slot[2]) - 1]
+    name, axis, first, size = walk.slots[bisect_right(walk.slots, some_id, key=lambda slot: slot[2]) - 1]
     return Consumer(
         node=node.label,
         output=node.result,
@@ -277,30 +277,30 @@ def _labels_by_number(numbers: Ids, users: Sequence[tuple[str, Ids]]) -> default
     return labels
 
 
-def _locked_channels(said: Walk, roots: Ids) -> tuple[Locked, ...]:
+def _locked_channels(walk: Walk, roots: Ids) -> tuple[Locked, ...]:
     """Locked components that weights make or read as channels, merged when tensors and reasons agree."""
-    channels = np.zeros(said.num_ids, dtype=bool)
-    channels[_roots_of([ids for _, ids in said.writes] + [read.channel_ids for _, read in said.reads], roots)] = True
-    texts = list(dict.fromkeys(reason for _, reason in said.locks))
+    channels = np.zeros(walk.num_ids, dtype=bool)
+    channels[_roots_of([ids for _, ids in walk.writes] + [read.channel_ids for _, read in walk.reads], roots)] = True
+    texts = list(dict.fromkeys(reason for _, reason in walk.locks))
     number = {reason: i for i, reason in enumerate(texts)}
-    why = _pairs([(roots[ids].ravel(), number[reason]) for ids, reason in said.locks], channels)
-    tensors = list(dict.fromkeys(name for name, *_ in said.slots))
+    why = _pairs([(roots[ids].ravel(), number[reason]) for ids, reason in walk.locks], channels)
+    tensors = list(dict.fromkeys(name for name, *_ in walk.slots))
     place = {name: i for i, name in enumerate(tensors)}
-    stored = [(roots[first : first + size], place[name]) for name, _, first, size in said.slots]
-    where = _pairs(stored, channels & np.isin(np.arange(said.num_ids), why[:, 0]))
+    stored = [(roots[first : first + size], place[name]) for name, _, first, size in walk.slots]
+    where = _pairs(stored, channels & np.isin(np.arange(walk.num_ids), why[:, 0]))
     why = why[np.isin(why[:, 0], where[:, 0])]  # what no tensor stores is no channel of the file
     words = np.random.default_rng(0).integers(0, 2**63, size=len(texts) + len(tensors), dtype=np.uint64)
-    signatures = np.zeros(said.num_ids, dtype=np.uint64)  # equal sets of reasons and tensors sum equally
+    signatures = np.zeros(walk.num_ids, dtype=np.uint64)  # equal sets of reasons and tensors sum equally
     np.add.at(signatures, why[:, 0], words[why[:, 1]])
     np.add.at(signatures, where[:, 0], words[len(texts) + where[:, 1]])
     locked = np.unique(why[:, 0])
     _, first_of, entry, widths = np.unique(
         signatures[locked], return_index=True, return_inverse=True, return_counts=True
     )
-    entry_of = np.full(said.num_ids, FIXED)
+    entry_of = np.full(walk.num_ids, FIXED)
     entry_of[locked] = entry
-    readers = _labels_by_number(entry_of[roots], [(node.label, read.channel_ids) for node, read in said.reads])
-    makers = _labels_by_number(entry_of[roots], [(node.label, ids) for node, ids in said.writes])
+    readers = _labels_by_number(entry_of[roots], [(node.label, read.channel_ids) for node, read in walk.reads])
+    makers = _labels_by_number(entry_of[roots], [(node.label, ids) for node, ids in walk.writes])
     found = []
     for i in np.argsort(first_of):
         root = locked[first_of[i]]

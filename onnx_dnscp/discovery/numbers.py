@@ -23,35 +23,40 @@ _FACTORS = (2, 3)  # by which a count is changed to see whether a number depends
 
 
 def number_locks(
-    graph: Graph, seen: Trace, said: Walk, is_free: Callable[[IdField], bool]
+    graph: Graph, trace: Trace, walk: Walk, is_free: Callable[[IdField], bool]
 ) -> Iterator[tuple[IdField, str]]:
     """Ids that must stay because their count is used as a number, with the reason.
 
     Args:
         graph: The graph.
-        seen: Its trace.
-        said: What the rules said.
+        trace: Its trace.
+        walk: What the rules said.
         is_free: Whether some positions of a field can go without the others.
     """
+    for node, operand, name in _numbers(graph, walk):
+        for source in _sizes_behind(graph, name):
+            for ids, axis in _free_axes(walk, source, is_free):
+                if _depends(graph, trace, node, operand, source, axis, has_ids=bool(walk.values[name].fields)):
+                    yield ids, f"{node} uses the size of {source!r} as a number"
+
+
+def _numbers(graph: Graph, walk: Walk) -> Iterator[tuple[Node, int, str]]:
+    """Operands that are numbers computed from sizes: node, position and tensor."""
     for node in graph.nodes:
         for operand, name in enumerate(node.inputs):
-            if not _is_number(said, node, name) or is_size(node, operand):
-                continue
-            for source in _sizes_behind(graph, said, name):
-                for ids, axis in _free_axes(said, source, is_free):
-                    if _depends(graph, seen, node, operand, source, axis, has_ids=bool(said.values[name].fields)):
-                        yield ids, f"{node} uses the size of {source!r} as a number"
+            if _is_number(walk, node, name) and not is_size(node, operand):
+                yield node, operand, name
 
 
-def _is_number(said: Walk, node: Node, name: str) -> bool:
+def _is_number(walk: Walk, node: Node, name: str) -> bool:
     """Whether an operand is computed from sizes and the node is not itself one step of that computation."""
-    value = said.values.get(name)
+    value = walk.values.get(name)
     if value is None or not value.known or value.constant:
         return False
-    return not all(o in said.values and said.values[o].known for o in node.outputs if o)
+    return not all(o in walk.values and walk.values[o].known for o in node.outputs if o)
 
 
-def _sizes_behind(graph: Graph, said: Walk, name: str) -> Iterator[str]:
+def _sizes_behind(graph: Graph, name: str) -> Iterator[str]:
     """Tensors whose `Shape` or `Size` an operand is computed from."""
     stack, visited = [name], {name}
     while stack:
@@ -67,24 +72,24 @@ def _sizes_behind(graph: Graph, said: Walk, name: str) -> Iterator[str]:
                 stack.append(source)
 
 
-def _free_axes(said: Walk, name: str, is_free: Callable[[IdField], bool]) -> Iterator[tuple[IdField, int]]:
-    for ids in said.values[name].fields:
+def _free_axes(walk: Walk, name: str, is_free: Callable[[IdField], bool]) -> Iterator[tuple[IdField, int]]:
+    for ids in walk.values[name].fields:
         for axis in range(ids.ndim):
             if ids.shape[axis] > 1 and is_free(np.moveaxis(ids, axis, 0).reshape(ids.shape[axis], -1)[:, 0]):
                 yield ids, axis
 
 
-def _depends(graph: Graph, seen: Trace, node: Node, operand: int, source: str, axis: int, *, has_ids: bool) -> bool:
+def _depends(graph: Graph, trace: Trace, node: Node, operand: int, source: str, axis: int, *, has_ids: bool) -> bool:
     """Whether an operand changes with one size of a tensor; what cannot be evaluated is taken to.
 
     An operand that carries ids itself shrinks with the channels, and does not fit a changed size alone.
     """
-    shape = seen.shapes[source]
+    shape = trace.shapes[source]
     values = []
     for factor in (1, *_FACTORS):
         changed = (*shape[:axis], factor * shape[axis], *shape[axis + 1 :])
         try:
-            found = follow_shapes(graph, seen, [(node, operand)], {source: (shape, changed)})
+            found = follow_shapes(graph, trace, [(node, operand)], {source: (shape, changed)})
         except Exception:  # the changed size does not fit what the arithmetic combines it with
             return not has_ids
         values.append(found[node.index, operand])

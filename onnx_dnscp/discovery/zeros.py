@@ -35,22 +35,30 @@ def _not_zero(graph: Graph, shapes: Shapes, name: str, zero: NDArray[Any] | None
         maker = graph.producer.get(name)
         if maker is None or not maker.inputs or maker.domain:
             return f"its weight {name!r} is not stored"
-        # The first factor is the one that a plan names, so it must have every slice of the product.
-        if maker.op_type == "Mul" and not zero.any() and shapes[maker.inputs[0]] == shapes[name]:
+        if not zero.any() and _is_whole_product(maker, shapes):
             return next(filter(None, (_not_zero(graph, shapes, factor, zero) for factor in maker.inputs)), "")
         if maker.op_type not in ONE_TO_ONE | _KEEP_ZERO:
             return f"its weight is computed by {maker}"
         if maker.op_type == "DequantizeLinear":
             zero = _zero_point(graph, maker, 0)
         elif maker.op_type == "QuantizeLinear":
-            own = _zero_point(graph, maker, 0)
-            if own is None or not (own.size in (1, zero.size) or zero.size == 1) or (own != zero).any():
+            if not _are_equal(_zero_point(graph, maker, 0), zero):
                 return "its weight is quantised and read with different zero points"
             zero = _ZERO
         name = maker.inputs[0]
     if zero is None:
         return "the zero point of its weight is computed"
     return "its weight has a zero point other than 0, so no stored value 0 stands for zero" if zero.any() else ""
+
+
+def _is_whole_product(maker: Node, shapes: Shapes) -> bool:
+    """Whether a node multiplies, and its first factor, which a plan names, has every slice of the product."""
+    return maker.op_type == "Mul" and shapes[maker.inputs[0]] == shapes[maker.result]
+
+
+def _are_equal(own: NDArray[Any] | None, zero: NDArray[Any]) -> bool:
+    """Whether two zero points are known and the same on every channel."""
+    return own is not None and (own.size in (1, zero.size) or zero.size == 1) and not (own != zero).any()
 
 
 def _zero_point(graph: Graph, node: Node, operand: int) -> NDArray[Any] | None:

@@ -17,10 +17,10 @@ from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.registry import Measure, MethodSettings, method, no_offsets, ranked
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, Rule, make_rule, raised, standardised
 from onnx_dnscp.masks.schedule import RAMP_SHARE, ramp
-from onnx_dnscp.masks.statistics import StatisticsReader, Vector, WeightStatistics
+from onnx_dnscp.masks.statistics import StatisticsReader, WeightStatistics
 from onnx_dnscp.model.units import Mask, Units
-from onnx_dnscp.training.method import Method, StepState
-from onnx_dnscp.training.view import TrainingView
+from onnx_dnscp.training.method import MasksOnly, Method, Need, StepState
+from onnx_dnscp.training.weights import HostParameters, Vector, Weights
 
 START_SHARE = 0.5  # of the target; most that is removed before any training where the target is reached step by step
 _NEVER = 1e9  # layer deviations below which no unit that is off comes back
@@ -31,7 +31,7 @@ def update_probability(iteration: int, gamma: float, power: float) -> float:
     return float((1.0 + gamma * iteration) ** -power)
 
 
-class DnsCp:
+class DnsCp(MasksOnly):
     """The DNS-CP method, with a controller that leads the pruned ratio to a target where the rule has one.
 
     Args:
@@ -77,10 +77,7 @@ class DnsCp:
         self._measure = measure
         self._measured: Vector | None = None  # (groups,)
 
-    def extend_view(self, view: TrainingView) -> None:
-        """DNS-CP needs nothing beyond the masks."""
-
-    def begin(self, weights: Mapping[str, NDArray[Any]], num_steps: int) -> Mask:
+    def first_mask(self, weights: Weights) -> Mask:
         """The target in the rule's order, or the plain rule (s = 0), which a controller holds back to `START_SHARE`."""
         statistics = self._first = self._reader.read(weights)
         if self._at_once:
@@ -108,7 +105,7 @@ class DnsCp:
             followed &= state.mask
         return self._filled(np.where(drawn[self._units.group_of], followed, state.mask), statistics)
 
-    def finish(self, weights: Mapping[str, NDArray[Any]], mask: Mask) -> Mask:
+    def finish(self, weights: Weights, mask: Mask) -> Mask:
         """Freeze: the least deserving units go, with the same hysteresis, until the target is met."""
         return self._budget.final_mask(self._turning_points(self._read(weights), mask))
 
@@ -129,7 +126,7 @@ class DnsCp:
         self._measured = state["groups"]
         self._first = WeightStatistics(**{f.name: state[f.name] for f in fields(WeightStatistics)})
 
-    def _read(self, weights: Mapping[str, NDArray[Any]]) -> WeightStatistics:
+    def _read(self, weights: Weights) -> WeightStatistics:
         now = self._reader.read(weights)
         if not self._rule.fixed_statistics or self._first is None:
             return now
@@ -174,7 +171,7 @@ class DnsCp:
 class _MeanWeight:
     """The statistic of DNS-CP as a criterion: mean |W| over the consumers, in layer deviations."""
 
-    needs_gradients = False
+    needs: frozenset[Need] = frozenset()
 
     def __init__(self, units: Units, measure: Measure = no_offsets) -> None:
         self._units = units
@@ -184,7 +181,7 @@ class _MeanWeight:
     def observe(self, state: StepState) -> None:
         """Weights alone decide."""
 
-    def scores(self, weights: Mapping[str, NDArray[Any]]) -> Vector:
+    def scores(self, weights: Weights) -> Vector:
         """(mu_k - mu) / std, raised by what the group matters."""
         found = standardised(self._reader.read(weights))
         return raised(found, self._measure(found), found, self._units.group_of)
@@ -192,7 +189,7 @@ class _MeanWeight:
 
 def one_shot(units: Units, budget: Budget, weights: Mapping[str, NDArray[Any]]) -> Mask:
     """The mask that meets the target by the DNS-CP statistic alone, without training."""
-    return budget.final_mask(_MeanWeight(units).scores(weights))
+    return budget.final_mask(_MeanWeight(units).scores(HostParameters(weights)))
 
 
 @method("dnscp")

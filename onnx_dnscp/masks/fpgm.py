@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.masks.registry import MethodSettings, method, ranked
-from onnx_dnscp.masks.slices import WeightAxis, Weights, mean_of_axes, weight_axes
-from onnx_dnscp.masks.statistics import Vector
+from onnx_dnscp.masks.slices import UnitAxis, mean_of_axes, weight_axes
 from onnx_dnscp.model.units import FIXED, Units
-from onnx_dnscp.training.method import Method, StepState
+from onnx_dnscp.training.method import Method, Need, StepState
+from onnx_dnscp.training.weights import Vector, Weights
 
 
 class GeometricMedian:
     """Sum of distances to the other units of the group, over the weights that make and that read them."""
 
-    needs_gradients = False
+    needs: frozenset[Need] = frozenset()
 
     def __init__(self, units: Units) -> None:
         self._units = units
@@ -31,8 +31,8 @@ class GeometricMedian:
     def scores(self, weights: Weights) -> Vector:
         """Sum of distances relative to the mean of its tensor, averaged over all weights of the unit."""
 
-        def distances(axis: WeightAxis) -> NDArray[np.floating]:
-            rows, result = axis.rows(weights[axis.tensor]), np.zeros(axis.units.size)
+        def distances(axis: UnitAxis) -> NDArray[np.floating]:
+            rows, result = axis.rows(weights), np.zeros(axis.units.size)
             group_of = np.where(axis.units == FIXED, FIXED, self._units.group_of[axis.units])
             for group in np.unique(group_of[group_of != FIXED]):
                 own = np.flatnonzero(group_of == group)

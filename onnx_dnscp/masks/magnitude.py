@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.masks.registry import MethodSettings, method, ranked
-from onnx_dnscp.masks.slices import WeightAxis, Weights, mean_of_axes, weight_axes
-from onnx_dnscp.masks.statistics import Vector
+from onnx_dnscp.masks.slices import UnitAxis, mean_of_axes, weight_axes
 from onnx_dnscp.model.units import Units
-from onnx_dnscp.training.method import Method, StepState
+from onnx_dnscp.training.method import Method, Need, StepState
+from onnx_dnscp.training.weights import Vector, Weights
 
 
 class Magnitude:
@@ -25,7 +25,7 @@ class Magnitude:
         order: 1 for the sum of |W|, 2 for the Euclidean norm.
     """
 
-    needs_gradients = False
+    needs: frozenset[Need] = frozenset()
 
     def __init__(self, units: Units, order: int) -> None:
         self._units = units
@@ -38,8 +38,8 @@ class Magnitude:
     def scores(self, weights: Weights) -> Vector:
         """Norm relative to the mean of its tensor, averaged over all weights of the unit."""
 
-        def norms(axis: WeightAxis) -> NDArray[np.floating]:
-            return np.asarray(np.linalg.norm(axis.rows(weights[axis.tensor]), ord=self._order, axis=1))
+        def norms(axis: UnitAxis) -> NDArray[np.floating]:
+            return np.asarray(np.linalg.norm(axis.rows(weights), ord=self._order, axis=1))
 
         return mean_of_axes(self._units, self._axes, norms)
 

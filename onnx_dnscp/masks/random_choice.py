@@ -9,15 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_dnscp.masks.registry import MethodSettings, method, ranked
-from onnx_dnscp.masks.slices import Weights
-from onnx_dnscp.masks.statistics import Vector
-from onnx_dnscp.training.method import Method, StepState
+from onnx_dnscp.training.method import Method, Need, StepState
+from onnx_dnscp.training.weights import Vector, Weights
 
 
 class RandomChoice:
     """Importance drawn once per unit."""
 
-    needs_gradients = False
+    needs: frozenset[Need] = frozenset()
 
     def __init__(self, num_units: int, rng: np.random.Generator) -> None:
         self._scores: Vector = rng.random(num_units)

@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.schedule import RAMP_SHARE, ramp
-from onnx_dnscp.masks.statistics import Vector
 from onnx_dnscp.model.units import Mask
-from onnx_dnscp.training.method import StepState
-from onnx_dnscp.training.view import TrainingView
+from onnx_dnscp.training.method import MasksOnly, Need, StepState
+from onnx_dnscp.training.weights import Vector, Weights
 
-Schedule = Literal["one-shot", "iterative"]
+RankedSchedule = Literal["one-shot", "iterative"]
 
 ROUNDS = 10  # steps of the iterative schedule; each is followed by training
 GATHER_SHARE = 0.1  # of the phase, in which a criterion of gradients looks on before a one-shot decision
@@ -25,15 +23,15 @@ class Criterion(Protocol):
     """How important a unit is.
 
     Attributes:
-        needs_gradients: Whether it has to see training steps before it can tell.
+        needs: What it has to see of training steps before it can tell.
     """
 
-    needs_gradients: bool
+    needs: frozenset[Need]
 
     def observe(self, state: StepState) -> None:
         """Look at a training step."""
 
-    def scores(self, weights: Mapping[str, NDArray[Any]]) -> Vector:
+    def scores(self, weights: Weights) -> Vector:
         """(units,) importance, comparable across groups; more is better."""
 
 
@@ -48,7 +46,7 @@ class Remembers(Protocol):
         """Go on from what `state` gave."""
 
 
-class Ranked:
+class Ranked(MasksOnly):
     """Switches off the units that a criterion ranks lowest. What is off stays off.
 
     Args:
@@ -59,18 +57,16 @@ class Ranked:
             "iterative" goes to the target along the ramp in `ROUNDS` steps and ranks anew at each.
     """
 
-    def __init__(self, num_units: int, budget: Budget, criterion: Criterion, schedule: Schedule) -> None:
+    def __init__(self, num_units: int, budget: Budget, criterion: Criterion, schedule: RankedSchedule) -> None:
         self._num_units = num_units
         self._budget = budget
         self._criterion = criterion
         self._schedule = schedule
+        self.needs = criterion.needs
 
-    def extend_view(self, view: TrainingView) -> None:
-        """Nothing is needed beyond the masks."""
-
-    def begin(self, weights: Mapping[str, NDArray[Any]], num_steps: int) -> Mask:
+    def first_mask(self, weights: Weights) -> Mask:
         """The final mask where it can be known, else everything stays on."""
-        if self._schedule == "iterative" or self._criterion.needs_gradients:
+        if self._schedule == "iterative" or self._criterion.needs:
             return np.ones(self._num_units, dtype=bool)
         return self._budget.final_mask(self._criterion.scores(weights))
 
@@ -83,11 +79,11 @@ class Ranked:
                 return state.mask
             ratio = self._budget.target * ramp(now / ROUNDS)
             return self._budget.without_least(self._falling(state.weights, state.mask), ratio)
-        if self._criterion.needs_gradients and state.step == max(1, round(GATHER_SHARE * state.num_steps)):
+        if self._criterion.needs and state.step == max(1, round(GATHER_SHARE * state.num_steps)):
             return self._budget.final_mask(self._criterion.scores(state.weights))
         return state.mask
 
-    def finish(self, weights: Mapping[str, NDArray[Any]], mask: Mask) -> Mask:
+    def finish(self, weights: Weights, mask: Mask) -> Mask:
         """What is still missing goes; a one-shot decision stays as it is."""
         if self._schedule == "one-shot" and not mask.all():
             return mask
@@ -102,7 +98,7 @@ class Ranked:
         if isinstance(self._criterion, Remembers):
             self._criterion.restore(state)
 
-    def _falling(self, weights: Mapping[str, NDArray[Any]], mask: Mask) -> Vector:
+    def _falling(self, weights: Weights, mask: Mask) -> Vector:
         """Scores in which every unit that is off ranks below every one that is on."""
         scores = self._criterion.scores(weights)
         return scores - np.where(mask, 0.0, np.ptp(scores) + 1.0)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_dnscp.masks.budget import Budget
-from onnx_dnscp.masks.ranked import Criterion, Ranked, Schedule
+from onnx_dnscp.masks.ranked import Criterion, Ranked, RankedSchedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
-from onnx_dnscp.masks.statistics import Vector
 from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.training.method import Method
+from onnx_dnscp.training.weights import Vector, Weights
 
 Measure = Callable[[Vector], Vector]
 """From (units,) importance within groups to (groups,) how much each matters, in deviations of its units' importance."""
@@ -44,7 +42,7 @@ class MethodSettings:
     units: Units
     budget: Budget
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    schedule: Schedule | None = None
+    schedule: RankedSchedule | None = None
     rule: RuleName = "doc"
     c_rate: float = DEFAULT_C_RATE
     gamma: float = DEFAULT_GAMMA
@@ -62,22 +60,24 @@ class Registered:
     Attributes:
         make: Makes it.
         needs_labels: Whether it can only rank by the gradients of training with labels.
+        rounds: Of training with masks, surgery and fine-tuning; one is made for each.
     """
 
     make: MethodFactory
     needs_labels: bool
+    rounds: int
 
 
 METHODS: dict[str, Registered] = {}
 
 
-def method(name: str, *, needs_labels: bool = False) -> Callable[[MethodFactory], MethodFactory]:
+def method(name: str, *, needs_labels: bool = False, rounds: int = 1) -> Callable[[MethodFactory], MethodFactory]:
     """Register the function below as the maker of the method `name`."""
 
     def register(make: MethodFactory) -> MethodFactory:
         if name in METHODS:
             raise ValueError(f"the pruning method {name!r} is registered twice")
-        METHODS[name] = Registered(make, needs_labels)
+        METHODS[name] = Registered(make, needs_labels, rounds)
         return make
 
     return register
@@ -88,7 +88,7 @@ def ranked(settings: MethodSettings, criterion: Criterion) -> Ranked:
     return Ranked(settings.units.num_units, settings.budget, criterion, settings.schedule or "one-shot")
 
 
-def choose_once(chosen: Method, weights: Mapping[str, NDArray[Any]], num_units: int) -> Mask:
+def choose_once(chosen: Method, weights: Weights, num_units: int) -> Mask:
     """The mask that meets the target without any training.
 
     Raises:

@@ -22,8 +22,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.masks.statistics import Vector, WeightStatistics
+from onnx_dnscp.masks.statistics import WeightStatistics
 from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.training.weights import Vector
 
 RuleName = Literal["doc", "patent", "tf2"]
 

@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.masks.statistics import Vector
 from onnx_dnscp.model.units import FIXED, Units
+from onnx_dnscp.training.weights import SlicedAxis, Vector, Weights
 
 Role = Literal["reads", "makes"]
-Weights = Mapping[str, NDArray[Any]]  # by stored tensor name
 
 
 @dataclass(frozen=True)
-class WeightAxis:
+class UnitAxis:
     """One axis of a stored weight on which units lie.
 
     Attributes:
-        tensor: Stored tensor.
-        axis: The axis.
+        along: The axis, cut into slices.
         role: "reads" on an input-channel axis of a consumer, else "makes".
-        units: (positions,) unit of each position, or FIXED. Axis 1 of a grouped convolution may count the positions of
-            all groups: each lies in the rows of its group only.
+        units: (slices,) unit of each slice, or FIXED.
     """
 
-    tensor: str
-    axis: int
+    along: SlicedAxis
     role: Role
     units: NDArray[np.int64]
 
-    def rows(self, weight: NDArray[Any]) -> NDArray[np.float32]:
-        """The slices of `weight` along the axis, flattened: (positions, elements)."""
-        size, axis = self.units.size, self.axis
-        weight = np.asarray(weight, dtype=np.float32)
-        if size > weight.shape[axis]:
-            blocks = weight.reshape(size // weight.shape[axis], -1, *weight.shape[1:])
-            return np.moveaxis(blocks, 2, 1).reshape(size, -1)
-        return np.moveaxis(weight, axis, 0).reshape(size, -1)
+    def rows(self, weights: Weights) -> NDArray[np.float32]:
+        """(slices, elements) the slices, flattened."""
+        return self.along.rows(weights[self.along.tensor])
 
 
-def weight_axes(units: Units) -> tuple[WeightAxis, ...]:
+def weight_axes(units: Units) -> tuple[UnitAxis, ...]:
     """Every axis of a stored weight of two dimensions or more on which units lie; biases and the like are left out."""
     reads = {(consumer.weight, consumer.axis) for consumer in units.consumers}
     found = []
@@ -53,12 +44,12 @@ def weight_axes(units: Units) -> tuple[WeightAxis, ...]:
             continue
         own = np.full(units.slices.sizes[index], FIXED, dtype=np.int64)
         own[position] = owners
-        found.append(WeightAxis(tensor, axis, "reads" if (tensor, axis) in reads else "makes", own))
+        found.append(UnitAxis(SlicedAxis(tensor, axis, own.size), "reads" if (tensor, axis) in reads else "makes", own))
     return tuple(found)
 
 
 def unit_sums(
-    units: Units, axes: tuple[WeightAxis, ...], values: Callable[[WeightAxis], NDArray[np.floating]]
+    units: Units, axes: tuple[UnitAxis, ...], values: Callable[[UnitAxis], NDArray[np.floating]]
 ) -> Iterator[tuple[Vector, Vector]]:
     """For each axis: sum of `values`, one per position, over the positions of every unit, and their number."""
     for axis in axes:
@@ -71,7 +62,7 @@ def unit_sums(
 
 
 def mean_of_axes(
-    units: Units, axes: tuple[WeightAxis, ...], values: Callable[[WeightAxis], NDArray[np.floating]]
+    units: Units, axes: tuple[UnitAxis, ...], values: Callable[[UnitAxis], NDArray[np.floating]]
 ) -> Vector:
     """One score per unit: its positions' `values`, relative to the axis' mean, averaged over all axes it lies on.
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.model.units import FIXED, Units
-
-Vector = NDArray[np.float64]
-
-_BLOCK = 1 << 17  # elements that are summed at a time
+from onnx_dnscp.training.weights import SlicedAxis, Vector, Weights
 
 
 @dataclass(frozen=True)
@@ -38,60 +34,21 @@ class StatisticsReader:
 
     def __init__(self, units: Units) -> None:
         self._units = units
-        self._readers: list[tuple[str, int, NDArray[np.int64]]] = []
-        seen: set[tuple[str, int]] = set()
-        for consumer in units.consumers:
-            if (consumer.weight, consumer.axis) not in seen:  # a weight shared by nodes counts once
-                seen.add((consumer.weight, consumer.axis))
-                self._readers.append((consumer.weight, consumer.axis, consumer.stored_units))
+        # By (weight, axis): a weight shared by nodes counts once.
+        owners = {(c.weight, c.axis): c.stored_units for c in reversed(units.consumers)}
+        first = dict.fromkeys((c.weight, c.axis) for c in units.consumers)
+        self._axes = [SlicedAxis(*key, owners[key].size) for key in first]
+        stored_units = np.concatenate([*(owners[key] for key in first), np.zeros(0, dtype=np.int64)])
+        self._inside: NDArray[np.bool_] = stored_units != FIXED
+        self._owners: NDArray[np.int64] = stored_units[self._inside]
 
-    def read(self, weights: Mapping[str, NDArray[np.floating]]) -> WeightStatistics:
-        """Statistics of the given weights, by stored tensor name."""
-        size = self._units.num_units
-        parts = [_slice_sums(weights[name], axis, stored_units) for name, axis, stored_units in self._readers]
-        units, sums, square_sums, elements = (np.concatenate(p) for p in zip(*parts, strict=True))
-        total = np.bincount(units, weights=sums, minlength=size)
-        squares = np.bincount(units, weights=square_sums, minlength=size)
-        count = np.bincount(units, weights=elements, minlength=size)
-        group = self._units.group_of
+    def read(self, weights: Weights) -> WeightStatistics:
+        """Statistics of the given weights."""
+        size, group = self._units.num_units, self._units.group_of
+        columns = (np.concatenate(column)[self._inside] for column in zip(*weights.sums(self._axes), strict=True))
+        total, squares, count = (np.bincount(self._owners, weights=column, minlength=size) for column in columns)
         layer_count = np.maximum(np.bincount(group, weights=count), 1)
         layer_mean = np.bincount(group, weights=total) / layer_count
         variance = np.bincount(group, weights=squares) / layer_count - layer_mean**2
         layer_std = np.sqrt(np.maximum(variance, 0))
         return WeightStatistics(total / np.maximum(count, 1), layer_mean[group], layer_std[group])
-
-
-def _slice_sums(
-    weight: NDArray[np.floating], axis: int, stored_units: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], Vector, Vector, Vector]:
-    """Of every slice that belongs to a unit: the unit, sum of |W|, sum of W^2, number of elements."""
-    size = stored_units.size
-    if size > weight.shape[axis]:  # slices of each group's rows
-        rows = weight.reshape(size // weight.shape[axis], -1, *weight.shape[1:])
-        weight, axis = np.moveaxis(rows, 2, 1).reshape(size, -1), 0
-    before, after = int(np.prod(weight.shape[:axis])), int(np.prod(weight.shape[axis + 1 :]))
-    values = np.asarray(weight, dtype=np.float32)
-    matrix = values.reshape(size, after) if before == 1 else values.reshape(before, size * after)
-    magnitudes, squares = np.zeros((2, size)) if before == 1 else np.zeros((2, size * after))
-    ones = np.ones(max(matrix.shape), dtype=np.float32)  # a product with ones is the fastest sum
-    for at, block in _magnitudes(matrix):
-        for sums in (magnitudes, squares):
-            if before == 1:
-                sums[at] = block @ ones[:after]
-            else:
-                sums += ones[: len(block)] @ block
-            block *= block
-    if before > 1:
-        magnitudes, squares = (sums.reshape(size, after).sum(axis=1) for sums in (magnitudes, squares))
-    inside = stored_units != FIXED
-    return stored_units[inside], magnitudes[inside], squares[inside], np.full(inside.sum(), weight.size / size)
-
-
-def _magnitudes(matrix: NDArray[np.float32]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """|W| of a few rows at a time, which stay in the processor's cache; the next step overwrites the array."""
-    height, width = matrix.shape
-    step = min(height, max(1, _BLOCK // max(1, width)))
-    buffer = np.empty((step, width), dtype=np.float32)
-    for first in range(0, height, step):
-        rows = slice(first, min(first + step, height))
-        yield rows, np.abs(matrix[rows], out=buffer[: rows.stop - first])

@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.masks.registry import MethodSettings, method, ranked
-from onnx_dnscp.masks.slices import Weights, unit_sums, weight_axes
-from onnx_dnscp.masks.statistics import Vector
 from onnx_dnscp.model.units import Units
-from onnx_dnscp.training.method import Method, StepState
+from onnx_dnscp.training.method import Method, Need, StepState
+from onnx_dnscp.training.weights import Vector, Weights
 
 MOMENTUM = 0.99  # of the running mean over steps: about the last hundred count
 
@@ -26,32 +24,18 @@ MOMENTUM = 0.99  # of the running mean over steps: about the last hundred count
 class Taylor:
     """Running mean over training steps of the squared derivative of the loss by each unit's mask."""
 
-    needs_gradients = True
+    needs: frozenset[Need] = frozenset({"derivatives"})
 
     def __init__(self, units: Units) -> None:
-        self._units = units
-        self._axes = tuple(axis for axis in weight_axes(units) if axis.role == "reads")
-        self._before: dict[str, NDArray[Any]] = {}  # the weights that the step to come is taken with
         self._mean = np.zeros(units.num_units)
         self._steps = 0
 
     def observe(self, state: StepState) -> None:
         """Add one step's squares."""
-        seen = tuple(axis for axis in self._axes if axis.tensor in state.gradients)
-        weights = {**state.weights, **self._before}
-        derivative = np.zeros(self._units.num_units)
-        for sums, _ in unit_sums(
-            self._units,
-            seen,
-            lambda axis: np.einsum(
-                "ij,ij->i", axis.rows(weights[axis.tensor]), axis.rows(state.gradients[axis.tensor])
-            ),
-        ):
-            derivative += sums
-        self._before = {axis.tensor: state.weights[axis.tensor].copy() for axis in seen}
+        assert state.derivatives is not None, "the criterion needs them"
         self._steps += 1
         share = max(1 - MOMENTUM, 1 / self._steps)  # a plain mean until there are enough steps
-        self._mean += share * (derivative**2 - self._mean)
+        self._mean += share * (state.derivatives**2 - self._mean)
 
     def scores(self, weights: Weights) -> Vector:
         """The running mean.
@@ -68,15 +52,12 @@ class Taylor:
         return self._mean.copy()
 
     def state(self) -> dict[str, Any]:
-        """The running mean, the steps it is of, and the weights of the last one."""
-        before = {f"before/{name}": weight for name, weight in self._before.items()}
-        return {"steps": self._steps, "mean": self._mean, **before}
+        """The running mean, and the steps it is of."""
+        return {"steps": self._steps, "mean": self._mean}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self._steps, self._mean = state["steps"], state["mean"]
-        names = [name for name in state if name.startswith("before/")]
-        self._before = {name.removeprefix("before/"): state[name] for name in names}
 
 
 @method("taylor", needs_labels=True)

@@ -1,24 +1,25 @@
-"""Params and MACs of a model, whole or with any set of units removed."""
+"""Params and MACs of a model, whole or with any mask, and the costs that count: channels, params and MACs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 import onnx_dnscp.ops  # noqa: F401  (importing registers the operators)
+from onnx_dnscp.measure.cost_registry import Cost, CostInputs, cost
 from onnx_dnscp.model.fields import varying_axes
 from onnx_dnscp.model.graph import Graph
 from onnx_dnscp.model.trace import Trace
-from onnx_dnscp.model.units import FIXED, Units
+from onnx_dnscp.model.units import FIXED, Mask, Units
 from onnx_dnscp.ops.macs import MacsRule, data_and_weight, macs_rules_for
 
-Metric = Literal["channels", "params", "macs"]
-METRICS: tuple[Metric, ...] = ("channels", "params", "macs")
+# Channels per block of ONNX Runtime's convolution kernels: 16 with AVX512, 8 with AVX2, 4 in the plain ones. Counts
+# that are no multiples run slower than the MACs say (`benchmarks/alignment.py`).
+FAST_BLOCKS = (16, 8, 4)
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,15 @@ class _Use:
 
 
 class CostModel:
-    """Counts params and MACs for any set of removed units, in a few numpy calls.
+    """Counts params and MACs for any mask, in a few numpy calls.
 
-    Elements of a tensor and MACs of a node are both products of axis sizes, so what is left of them after a removal is
+    Elements of a tensor and MACs of a node are both products of axis sizes, so what is left of them under a mask is
     the product of the kept shares of their axes. Which axes a node's MACs grow with is asked of its rule, by doubling
     them: a matrix product over tokens costs less when its rows are channels and some of them go.
     """
 
     def __init__(self, units: Units) -> None:
         graph, seen = units.graph, units.trace
-        self._num_units = units.num_units
         axes = _Axes()
         names = [n for n in graph.stored if graph.stored.is_parameter(n)]
         params = [(float(graph.stored.size(n)), [axes.number(f) for f in units.fields.get(n, ())]) for n in names]
@@ -70,23 +70,42 @@ class CostModel:
         self._params, self._macs = _Products(params), _Products(macs)
         self._unit, self._axis, self._sizes = axes.arrays()
 
-    def costs(self, removed: NDArray[np.bool_] | None = None) -> Costs:
-        """Params and MACs with the `removed` units (units,) gone; None keeps all."""
-        kept = self._kept_shares(np.zeros(self._num_units, dtype=bool) if removed is None else removed)
+    def costs(self, mask: Mask | None = None) -> Costs:
+        """Params and MACs of what stays with `mask` (units,); None keeps all."""
+        kept = np.ones_like(self._sizes) if mask is None else self._kept_shares(mask)
         return Costs(params=round(self._params.total(kept)), macs=round(self._macs.total(kept)))
 
-    def removed_ratio(self, removed: NDArray[np.bool_], metric: Metric) -> float:
-        """Share of prunable channels, or of all params or MACs, that removing the units saves."""
-        if metric == "channels":
-            return float(removed.sum()) / max(1, self._num_units)
-        products = self._params if metric == "params" else self._macs
-        whole = products.total(np.ones_like(self._sizes))
-        return 1.0 - products.total(self._kept_shares(removed)) / whole if whole else 0.0
+    def saved_params(self, mask: Mask) -> float:
+        """Share of all params that goes with `mask` (units,)."""
+        return self._params.saved(self._kept_shares(mask))
 
-    def _kept_shares(self, removed: NDArray[np.bool_]) -> NDArray[np.float64]:
-        lost = np.bincount(self._axis[removed[self._unit]], minlength=self._sizes.size)
+    def saved_macs(self, mask: Mask) -> float:
+        """Share of all MACs that goes with `mask` (units,)."""
+        return self._macs.saved(self._kept_shares(mask))
+
+    def _kept_shares(self, mask: Mask) -> NDArray[np.float64]:
+        lost = np.bincount(self._axis[~mask[self._unit]], minlength=self._sizes.size)
         shares: NDArray[np.float64] = 1.0 - lost / self._sizes
         return shares
+
+
+@cost("channels")
+def channels(inputs: CostInputs) -> Cost:
+    """Prunable channels; those that stay by wish do not count."""
+    num_free = inputs.units.num_units if inputs.frozen is None else int((~inputs.frozen).sum())
+    return Cost("channels", lambda mask: float((~mask).sum() / num_free))
+
+
+@cost("params")
+def params(inputs: CostInputs) -> Cost:
+    """All params of the model."""
+    return Cost("params", CostModel(inputs.units).saved_params)
+
+
+@cost("macs")
+def macs(inputs: CostInputs) -> Cost:
+    """All MACs of the model."""
+    return Cost("macs", CostModel(inputs.units).saved_macs, blocks=FAST_BLOCKS)
 
 
 class _Axes:
@@ -128,6 +147,11 @@ class _Products:
         kept = self._bases.copy()
         np.multiply.at(kept, self._term, shares[self._axis])
         return float(kept.sum())
+
+    def saved(self, shares: NDArray[np.float64]) -> float:
+        """The share of the sum that goes with `shares` (axes,) of every axis kept; 0 of nothing."""
+        whole = float(self._bases.sum())
+        return 1.0 - self.total(shares) / whole if whole else 0.0
 
 
 def model_costs(graph: Graph, seen: Trace) -> Costs:

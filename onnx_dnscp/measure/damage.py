@@ -48,7 +48,7 @@ class Damage:
             mask: (units,) True for the units that stay.
             model: What is masked: the original, or it with other weights.
         """
-        masked = mask_model(model or self._model, self._units, ~mask)
+        masked = mask_model(model or self._model, self._units, mask)
         pairs = zip(self._outputs(masked), self._original, strict=True)
         errors = [
             float(np.mean((now - before) ** 2) / (np.var(before) or 1.0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -97,47 +98,83 @@ def evaluate_model(
     graph = read_graph(model)
     taps = [scores[0]] if scores else list(dict.fromkeys(output_taps(graph).values()))
     session = Session(model, more_outputs=taps, threads=threads)
-    other = None
-    if reference is not None:
-        own, theirs = output_taps(graph), output_taps(read_graph(reference))
-        twins = {own[name]: theirs[name] for name in graph.outputs}  # inner tensors may be called differently
-        other = Session(reference, more_outputs=twins.values(), threads=threads, what="The reference model")
-    batch_size = batch_limit(graph) or EVALUATION_BATCH
-    seen = correct = agreed = 0
-    loss, difference, mean_difference = 0.0, 0.0, 0.0
-    errors = np.zeros(2)
-    for batch in dataset.batches(batch_size, limit):
-        size = batch.size
-        if batch_limit(graph) and size != batch_size:
+    twins = None if reference is None else _Twins(graph, reference, threads)
+    limited = batch_limit(graph)
+    sums = _Sums(classes=scores is not None)
+    for batch in dataset.batches(limited or EVALUATION_BATCH, limit):
+        if limited and batch.size != limited:
             break  # a model of fixed batch size cannot take the rest
         outputs = session.run(batch.inputs, list(dict.fromkeys([*taps, *batch.targets])))
-        seen += size
-        errors += size * _errors(batch, outputs)
+        sums.samples += batch.size
+        sums.errors += batch.size * _errors(batch, outputs)
         if scores and batch.labels is not None:
-            logits = outputs[scores[0]].astype(np.float64)
-            correct += int((logits.argmax(1) == batch.labels).sum())
-            shifted = logits - logits.max(1, keepdims=True)
-            loss += float((np.log(np.exp(shifted).sum(1)) - shifted[np.arange(size), batch.labels]).sum())
-        if other is not None:
-            answers = other.run(batch.inputs, list(dict.fromkeys(twins.values())))
-            expected = {tap: answers[twins[tap]] for tap in taps}
-            difference = max(difference, *(relative_error(outputs[t], expected[t]) for t in taps))
-            mean_difference += size * max(mean_error(outputs[t], expected[t]) for t in taps)
-            if scores:
-                agreed += int((outputs[scores[0]].argmax(1) == expected[scores[0]].argmax(1)).sum())
-    labelled = bool(scores) and dataset.has_labels and seen > 0
-    compared = other is not None and seen > 0
-    squared, absolute = (errors / seen).tolist() if seen and dataset.targets else (None, None)
-    return Evaluation(
-        num_samples=seen,
-        accuracy=correct / seen if labelled else None,
-        loss=loss / seen if labelled else None,
-        agreement=agreed / seen if compared and scores else None,
-        max_relative_difference=difference if compared else None,
-        mean_relative_difference=mean_difference / seen if compared else None,
-        mean_squared_error=squared,
-        mean_absolute_error=absolute,
-    )
+            sums.add_labels(outputs[scores[0]].astype(np.float64), batch.labels)
+        if twins is not None:
+            sums.add_reference(batch.size, [(outputs[tap], expected) for tap, expected in twins.run(batch, taps)])
+    return sums.evaluation(labels=dataset.has_labels, targets=bool(dataset.targets), compared=reference is not None)
+
+
+class _Twins:
+    """What a reference model says of the tensors of another one, in which inner tensors may be called differently."""
+
+    def __init__(self, graph: Graph, reference: onnx.ModelProto, threads: int) -> None:
+        own, theirs = output_taps(graph), output_taps(read_graph(reference))
+        self._names = {own[name]: theirs[name] for name in graph.outputs}
+        names = self._names.values()
+        self._session = Session(reference, more_outputs=names, threads=threads, what="The reference model")
+
+    def run(self, batch: Batch, taps: Sequence[str]) -> list[tuple[str, NDArray[Any]]]:
+        """The values of some tensors, with the names that the other model has for them."""
+        answers = self._session.run(batch.inputs, list(dict.fromkeys(self._names.values())))
+        return [(tap, answers[self._names[tap]]) for tap in taps]
+
+
+@dataclass
+class _Sums:
+    """What is added up over the samples; see `Evaluation`.
+
+    Attributes:
+        classes: Whether the tensor that is looked at has the scores of a classifier.
+    """
+
+    classes: bool
+    samples: int = 0
+    correct: int = 0
+    loss: float = 0.0
+    agreed: int = 0
+    max_difference: float = 0.0
+    mean_difference: float = 0.0
+    errors: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+
+    def add_labels(self, logits: NDArray[np.float64], labels: NDArray[Any]) -> None:
+        """Compare (samples, classes) scores with labels."""
+        self.correct += int((logits.argmax(1) == labels).sum())
+        shifted = logits - logits.max(1, keepdims=True)
+        self.loss += float((np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels]).sum())
+
+    def add_reference(self, size: int, pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> None:
+        """Compare the outputs for a batch of some size with those of a reference."""
+        self.max_difference = max(self.max_difference, *(relative_error(*pair) for pair in pairs))
+        self.mean_difference += size * max(mean_error(*pair) for pair in pairs)
+        if self.classes:
+            output, expected = pairs[0]
+            self.agreed += int((output.argmax(1) == expected.argmax(1)).sum())
+
+    def evaluation(self, *, labels: bool, targets: bool, compared: bool) -> Evaluation:
+        """The means, of what was looked at."""
+        if not self.samples:
+            return Evaluation(num_samples=0)
+        result = Evaluation(num_samples=self.samples)
+        if self.classes and labels:
+            result.accuracy, result.loss = self.correct / self.samples, self.loss / self.samples
+        if self.classes and compared:
+            result.agreement = self.agreed / self.samples
+        if compared:
+            result.max_relative_difference = self.max_difference
+            result.mean_relative_difference = self.mean_difference / self.samples
+        if targets:
+            result.mean_squared_error, result.mean_absolute_error = (self.errors / self.samples).tolist()
+        return result
 
 
 def check_targets(model: onnx.ModelProto, dataset: Dataset) -> None:

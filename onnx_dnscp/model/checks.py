@@ -206,7 +206,7 @@ def _has_known_type(number: int) -> bool:
 def _check_tensor(tensor: TensorProto, path: Path) -> None:
     try:
         if min(tensor.dims, default=0) < 0:
-            raise ValueError("negative size")
+            raise ValueError(f"negative size {min(tensor.dims)}")
         helper.tensor_dtype_to_np_dtype(tensor.data_type)
         values = numpy_helper.to_array(tensor)
     except Exception as error:  # onnx raises several unrelated classes here
@@ -224,7 +224,7 @@ def _check_sparse(sparse: onnx.SparseTensorProto, path: Path) -> None:
     try:
         onnx.checker.check_sparse_tensor(sparse)
         if math.prod(sparse.dims) > MAX_DENSE:
-            raise ValueError("too large")
+            raise ValueError(f"more than {MAX_DENSE} elements")
     except (onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(
             f"Sparse tensor {sparse.values.name!r} of {str(path)!r} is damaged: its indices do not fit its shape "

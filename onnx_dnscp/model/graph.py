@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
+from onnx_dnscp.model.editor import decoded
 from onnx_dnscp.model.runtime import default_opset
-from onnx_dnscp.model.structure import all_nodes, bodies, constant_tensor, tensor_dtype
+from onnx_dnscp.model.structure import all_nodes, bodies, captured_names, constant_tensor, tensor_dtype
 
 ONE_TO_ONE = frozenset(
     {"Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
@@ -234,33 +235,40 @@ class _Reader:
         if transparent:
             self.stored.update((tensor.name, tensor) for tensor in graph.initializer)
         else:
-            constants = (tensor for node in graph.node for tensor in [constant_tensor(node)] if tensor is not None)
-            weights = (t for t in (*graph.initializer, *constants) if _is_weight_type(tensor_dtype(t)))
-            self.unseen_params += sum(math.prod(tensor.dims) for tensor in weights)
+            self.unseen_params += _count_params(graph)
         for node in graph.node:
             graphs = [(a.name, body) for a in node.attribute for body in _attribute_graphs(a)]
             clear = transparent and all(self._is_clear(body) for _, body in graphs)
-            seen_through = []
-            for name, body in graphs:
+            for _, body in graphs:
                 yield from self.read(body, transparent=clear)
-                seen_through.append(Body(name, tuple(i.name for i in body.input), tuple(o.name for o in body.output)))
             index, self._index = self._index, self._index + 1
-            if not transparent:
-                continue
-            attributes = {a.name: _decoded(a) for a in node.attribute if _is_plain(node, a)}
-            if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-                self._store_constant(node, attributes)
-            yield Node(
-                index,
-                node.op_type,
-                "" if node.domain == "ai.onnx" else node.domain,
-                "" if node.name in self._shared_labels else node.name,
-                tuple(node.input),
-                tuple(node.output),
-                attributes,
-                tuple(dict.fromkeys(n for _, body in graphs for n in captured_names(body))),
-                tuple(seen_through) if clear else (),
-            )
+            if transparent:
+                captured = dict.fromkeys(n for _, body in graphs for n in captured_names(body))
+                yield self._node(index, node, tuple(captured), graphs if clear else ())
+
+    def _node(
+        self,
+        index: int,
+        node: onnx.NodeProto,
+        captured: tuple[str, ...],
+        transparent: Iterable[tuple[str, onnx.GraphProto]],
+    ) -> Node:
+        attributes = {a.name: decoded(a) for a in node.attribute if _is_plain(node, a)}
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            self._store_constant(node, attributes)
+        return Node(
+            index,
+            node.op_type,
+            "" if node.domain == "ai.onnx" else node.domain,
+            "" if node.name in self._shared_labels else node.name,
+            tuple(node.input),
+            tuple(node.output),
+            attributes,
+            captured,
+            tuple(
+                Body(name, tuple(i.name for i in g.input), tuple(o.name for o in g.output)) for name, g in transparent
+            ),
+        )
 
     def _is_clear(self, body: onnx.GraphProto) -> bool:
         return not body.sparse_initializer and all(self._uses[name] == 1 for name in _defined_names(body))
@@ -270,6 +278,13 @@ class _Reader:
         value = _constant_list(attributes) if tensor is None else tensor
         if value is not None:
             self.stored[node.output[0]] = value
+
+
+def _count_params(graph: onnx.GraphProto) -> int:
+    """Elements of a graph's own weights."""
+    constants = (tensor for tensor in map(constant_tensor, graph.node) if tensor is not None)
+    weights = (t for t in (*graph.initializer, *constants) if _is_weight_type(tensor_dtype(t)))
+    return sum(math.prod(tensor.dims) for tensor in weights)
 
 
 def _defined_names(graph: onnx.GraphProto) -> Iterator[str]:
@@ -290,24 +305,6 @@ def _attribute_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
 def _is_plain(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> bool:
     """Whether an attribute is decoded with its node; big constants are decoded when they are asked for."""
     return not _attribute_graphs(attribute) and not (node.op_type == "Constant" and attribute.name == "value")
-
-
-def _decoded(attribute: onnx.AttributeProto) -> Any:
-    if attribute.type == onnx.AttributeProto.TENSOR:
-        return numpy_helper.to_array(attribute.t)
-    value = helper.get_attribute_value(attribute)
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def captured_names(body: onnx.GraphProto) -> Iterator[str]:
-    """Names a sub-graph reads from outside itself."""
-    own = {i.name for i in body.input} | {t.name for t in body.initializer}
-    for node in body.node:
-        yield from (name for name in node.input if name and name not in own)
-        for inner in bodies(node):
-            yield from (name for name in captured_names(inner) if name not in own)
-        own.update(node.output)
-    yield from (output.name for output in body.output if output.name not in own)
 
 
 def _constant_list(attributes: Mapping[str, Any]) -> NDArray[Any] | None:

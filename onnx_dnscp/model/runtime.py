@@ -157,17 +157,10 @@ class Session:
         optimize: bool = True,
         what: str = "The model",
     ) -> None:
-        options = ort.SessionOptions()
-        options.log_severity_level = _SILENT
-        options.intra_op_num_threads = threads
-        levels = ort.GraphOptimizationLevel
-        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
         self._what = what
         structure, apart = split_weights(model) if weights is None else (model, weights)
-        self._limit: float | None = None
-        if any(node.op_type == "Loop" for node in all_nodes(structure.graph)):
-            size = sum(array.nbytes for array in apart.values())
-            self._limit = _LOOP_SECONDS + _LOOP_SECONDS_PER_BYTE * size
+        loops = any(node.op_type == "Loop" for node in all_nodes(structure.graph))
+        self._limit = _LOOP_SECONDS + _LOOP_SECONDS_PER_BYTE * _num_bytes(apart) if loops else None
         wanted = dict.fromkeys(more_outputs)
         for output in structure.graph.output:
             wanted.pop(output.name, None)
@@ -177,14 +170,7 @@ class Session:
         serialized = working_copy(structure).SerializeToString()
         # The runtime does not copy these and needs them: for as long as the session lives, or until it has optimised.
         self._weights = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in widened(apart).items()}
-        if optimize:
-            options.add_external_initializers(list(self._weights), list(self._weights.values()))
-        else:
-            options.enable_mem_pattern = options.enable_cpu_mem_arena = False  # it runs once or twice
-            if sum(array.nbytes for array in apart.values()) > _HEAVY:
-                options.add_session_config_entry("session.disable_prepacking", "1")
-            for name, value in self._weights.items():
-                options.add_initializer(name, value)
+        options = _options(threads, self._weights, optimize=optimize, heavy=_num_bytes(apart) > _HEAVY)
         try:
             self._session = ort.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's exception classes share no public base
@@ -214,6 +200,28 @@ class Session:
             raise ModelError(f"{self._what} cannot be run by ONNX Runtime: {first_line(error)}.") from error
         # An input that is asked for comes back in the memory it was fed from, which may have been made for this run.
         return {name: fed.get(name, np.asarray(value)) for name, value in zip(names, results, strict=True)}
+
+
+def _num_bytes(arrays: Mapping[str, NDArray[Any]]) -> int:
+    return sum(array.nbytes for array in arrays.values())
+
+
+def _options(threads: int, weights: Mapping[str, ort.OrtValue], *, optimize: bool, heavy: bool) -> ort.SessionOptions:
+    """Options of a session, in which it finds the weights that its graph leaves empty."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = threads
+    if optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.add_external_initializers(list(weights), list(weights.values()))
+        return options
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_mem_pattern = options.enable_cpu_mem_arena = False  # it runs once or twice
+    if heavy:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    for name, value in weights.items():
+        options.add_initializer(name, value)
+    return options
 
 
 @contextmanager

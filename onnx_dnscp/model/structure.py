@@ -27,7 +27,9 @@ def is_big(tensor: TensorProto) -> bool:
     return tensor.data_type in _TAKEN_APART and math.prod(tensor.dims) > BIG
 
 
-def copy_structure(model: onnx.ModelProto, leave_out: Callable[[str, TensorProto], bool]) -> onnx.ModelProto:
+def copy_structure(
+    model: onnx.ModelProto, leave_out: Callable[[str, TensorProto], bool], *, as_initializers: bool = False
+) -> onnx.ModelProto:
     """A copy of `model` without the values of some tensors of its main graph.
 
     A tensor that is left out keeps its name, type, dims and documentation.
@@ -35,6 +37,7 @@ def copy_structure(model: onnx.ModelProto, leave_out: Callable[[str, TensorProto
     Args:
         model: Not modified.
         leave_out: Asked for every initializer and every `Constant` value of the main graph, by tensor name.
+        as_initializers: Whether a `Constant` whose value is left out becomes an initializer.
     """
     result = onnx.ModelProto()
     _copy_fields(model, result, skip="graph")
@@ -45,6 +48,9 @@ def copy_structure(model: onnx.ModelProto, leave_out: Callable[[str, TensorProto
         value = constant_tensor(node)
         if value is None or not leave_out(node.output[0], value):
             result.graph.node.add().CopyFrom(node)
+            continue
+        if as_initializers:
+            result.graph.initializer.add(name=node.output[0], data_type=value.data_type, dims=value.dims)
             continue
         copy = result.graph.node.add()
         _copy_fields(node, copy, skip="attribute")
@@ -71,24 +77,14 @@ def split_weights(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, ND
 
     Big `Constant` values become initializers, because the runtime takes values from outside for initializers only.
     """
-    structure = copy_structure(model, lambda _, tensor: is_big(tensor))
+    structure = copy_structure(model, lambda _, tensor: is_big(tensor), as_initializers=True)
     big = {t.name: t for t in model.graph.initializer if is_big(t)}
-    constants = {n.output[0]: t for n in model.graph.node for t in [constant_tensor(n)] if t is not None and is_big(t)}
-    if constants:
-        kept = [
-            node for node in structure.graph.node if not (node.op_type == "Constant" and node.output[0] in constants)
-        ]
-        nodes = onnx.GraphProto()
-        nodes.node.extend(kept)
-        del structure.graph.node[:]
-        structure.graph.node.extend(nodes.node)
-        for name, tensor in constants.items():
-            structure.graph.initializer.add(name=name, data_type=tensor.data_type, dims=tensor.dims)
+    big |= {n.output[0]: t for n in model.graph.node for t in [constant_tensor(n)] if t is not None and is_big(t)}
     for tensor in structure.graph.initializer:
         if is_big(tensor):
             tensor.data_location = TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value="memory")
-    return structure, {name: numpy_helper.to_array(tensor) for name, tensor in (big | constants).items()}
+    return structure, {name: numpy_helper.to_array(tensor) for name, tensor in big.items()}
 
 
 def join_weights(structure: onnx.ModelProto, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
@@ -124,6 +120,17 @@ def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield attribute.g
         elif attribute.type == onnx.AttributeProto.GRAPHS:
             yield from attribute.graphs
+
+
+def captured_names(body: onnx.GraphProto) -> Iterator[str]:
+    """Names a sub-graph reads from outside itself."""
+    own = {i.name for i in body.input} | {t.name for t in body.initializer}
+    for node in body.node:
+        yield from (name for name in node.input if name and name not in own)
+        for inner in bodies(node):
+            yield from (name for name in captured_names(inner) if name not in own)
+        own.update(node.output)
+    yield from (output.name for output in body.output if output.name not in own)
 
 
 def tensor_dtype(tensor: TensorProto) -> np.dtype[Any]:

@@ -161,13 +161,12 @@ class Removal:
 
     Args:
         units: What discovery found.
-        removed: (units,) True for the units that go.
+        mask: (units,) True for the units that stay.
     """
 
-    def __init__(self, units: Units, removed: NDArray[np.bool_]) -> None:
+    def __init__(self, units: Units, mask: Mask) -> None:
         self.units = units
-        self.removed = removed
-        self._stays = ~np.append(removed, False)  # FIXED = -1 picks the appended one
+        self._stays = np.append(mask, True)  # FIXED = -1 picks the appended True
         self._kept: dict[int, tuple[int, NDArray[np.bool_], int]] = {}  # by field object; most tensors share theirs
 
     def axis_keep(self, name: str, axis: int) -> NDArray[np.bool_] | None:

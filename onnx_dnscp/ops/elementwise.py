@@ -52,8 +52,7 @@ def join_broadcast(flow: Flow, operands: Sequence[Value], op: Op) -> tuple[IdFie
     fields = [[align(f, rank) for f in v.fields] for v in operands]
     keeping: dict[int, Value] = {}  # axis: an operand that keeps all its positions
     for value, own in zip(operands, fields, strict=True):
-        shape = (1,) * (rank - len(value.shape)) + value.shape
-        keeping |= {axis: value for axis in range(rank) if shape[axis] > 1 and all(f.shape[axis] == 1 for f in own)}
+        keeping |= dict.fromkeys(_axes_without_ids(value.shape, own, rank), value)
     joined: dict[tuple[int, ...], IdField] = {}  # varying axes: the first of the fields that vary so
     for ids in (f for own in fields for f in own):
         kept_by = [keeping[axis] for axis in varying_axes(ids) if axis in keeping]
@@ -66,3 +65,9 @@ def join_broadcast(flow: Flow, operands: Sequence[Value], op: Op) -> tuple[IdFie
     pairs = combinations(joined.values(), 2)
     flow.unions += [(f, g) for f, g in pairs if set(varying_axes(f)) & set(varying_axes(g))]
     return tuple(joined.values())
+
+
+def _axes_without_ids(shape: tuple[int, ...], fields: Sequence[IdField], rank: int) -> list[int]:
+    """Axes, of `rank` aligned at the last ones, that an operand of some shape has in full but without ids."""
+    sizes = (1,) * (rank - len(shape)) + shape
+    return [axis for axis, size in enumerate(sizes) if size > 1 and all(f.shape[axis] == 1 for f in fields)]

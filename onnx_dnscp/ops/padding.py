@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,6 +77,27 @@ def resize_pad(op: Resize) -> list[Edit]:
 def _still_added(amount: int, into: NDArray[np.bool_], out: NDArray[np.bool_]) -> int:
     """How many of the first positions of the output are still added, or of the input cropped (negative)."""
     return int(out[:amount].sum()) if amount >= 0 else -int(into[:-amount].sum())
+
+
+def automatic_pads(
+    mode: str, space: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Positions before and behind each spatial axis that `auto_pad` adds to what a window slides over.
+
+    Args:
+        mode: "SAME_UPPER", "SAME_LOWER" or "VALID".
+        space: Sizes of the axes; so are all others, one number per axis.
+        kernel: Of the window.
+        strides: Steps between its places.
+        dilations: Steps between its elements.
+    """
+    pads = []
+    for size, window, stride, dilation in zip(space, kernel, strides, dilations, strict=True):
+        places = -(-size // stride)
+        total = 0 if mode == "VALID" else max(0, (places - 1) * stride + (window - 1) * dilation + 1 - size)
+        first = total // 2 if mode == "SAME_UPPER" else total - total // 2
+        pads.append((first, total - first))
+    return pads
 
 
 @op_rule("CenterCropPad")

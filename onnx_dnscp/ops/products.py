@@ -7,7 +7,7 @@ what is summed over goes only as a whole, block by block (an attention head), an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,13 +51,14 @@ def product(flow: Flow, op: Op, factors: Sequence[Factor], kept: Sequence[str]) 
         flow.writes += [f for axis in made for f in spread[at].varying(axis)]
         rest = _read(flow, op, factors[other], factors[at], labels, summed)
         spread[other], spread[at] = (_with_fields(v, f) for v, f in zip((spread[other], spread[at]), rest, strict=True))
-    reason = f"no weight reads it: {op.node} sums over this axis"
-    outer = []
-    for value in spread:
-        passed = flow.whole_blocks(value.fields, inner, reason)
-        fields = tuple(collapse(f, inner).squeeze(tuple(inner)) for f in passed)
-        outer.append(Value(value.name, value.shape[: len(kept)], fields, value.reason))
-    return join_broadcast(flow, outer, op)
+    return join_broadcast(flow, [_summed_over(flow, op, value, inner) for value in spread], op)
+
+
+def _summed_over(flow: Flow, op: Op, value: Value, inner: range) -> Value:
+    """What is left of a factor without its last axes, over which the node sums."""
+    passed = flow.whole_blocks(value.fields, inner, f"no weight reads it: {op.node} sums over this axis")
+    fields = tuple(collapse(f, inner).squeeze(tuple(inner)) for f in passed)
+    return Value(value.name, value.shape[: inner.start], fields, value.reason)
 
 
 def _spread(factor: Factor, labels: Sequence[str]) -> Value:
@@ -91,10 +92,8 @@ def _read(
     axes = {labels.index(label): label for label in common}
     carrying = [axis for axis in axes if arrived.varying(axis)]
     if not carrying:
-        for axis in axes:
-            for ids in stored.varying(axis):
-                flow.lock(ids, x.value.reason or f"{op.node} reads channels that are not prunable")
-        return list(arrived.fields), [f for f in stored.fields if set(axes).isdisjoint(varying_axes(f))]
+        reason = x.value.reason or f"{op.node} reads channels that are not prunable"
+        return list(arrived.fields), _lock_axes(flow, stored, axes, reason)
     axis = max(carrying, key=lambda a: (arrived.shape[a], -a))
     arriving, read = flow.channel_vector(arrived, axis), flow.channel_vector(stored, axis)
     if read is None:
@@ -108,6 +107,14 @@ def _read(
         place = weight.labels.index(axes[axis])
         flow.reads.append(Read(weight.operand, channels, on_axis(read, place, len(weight.labels))))
     return _off(axis, arrived), _off(axis, stored)
+
+
+def _lock_axes(flow: Flow, value: Value, axes: Collection[int], reason: str) -> list[IdField]:
+    """Lock the fields that vary along some axes, and return the others."""
+    for axis in axes:
+        for ids in value.varying(axis):
+            flow.lock(ids, reason)
+    return [f for f in value.fields if set(axes).isdisjoint(varying_axes(f))]
 
 
 def _off(axis: int, value: Value) -> list[IdField]:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from onnx_dnscp.data.batch import Batch
+from onnx_dnscp.model.editor import add_constant, insert_before
 from onnx_dnscp.model.graph import CHANNEL_AXIS, Graph, Node
 from onnx_dnscp.repair.observe import observe
 
@@ -40,20 +41,15 @@ def estimate_statistics(
     working.CopyFrom(model)
     made = {name: node for node in working.graph.node for name in node.output}
     measured: list[str] = []
-    replaced = {}
+    measuring = {}
     for index, node in enumerate(nodes):
         if node.result not in made:
             return {}
         mean, variance = (f"{_PREFIX}{index}/{what}" for what in ("mean", "variance"))
         made[node.result].input[3], made[node.result].input[4] = mean, variance
-        replaced[node.result] = _measure(working, node.inputs[0], index, ranks[node.inputs[0]])
+        measuring[node.result] = _measure(working, node.inputs[0], index, ranks[node.inputs[0]])
         measured += [mean, variance]
-    ordered = onnx.GraphProto()
-    for proto in working.graph.node:
-        ordered.node.extend(next((replaced[name] for name in proto.output if name in replaced), []))
-        ordered.node.append(proto)
-    del working.graph.node[:]
-    working.graph.node.extend(ordered.node)
+    insert_before(working.graph, measuring)
     seen = list(observe(working, measured, batches, threads))
     result: dict[str, NDArray[Any]] = {}
     for index, node in enumerate(nodes):
@@ -85,7 +81,7 @@ def _measure(model: onnx.ModelProto, x: str, index: int, rank: int) -> list[onnx
     mean, centred, square = f"{name}/wide_mean", f"{name}/centred", f"{name}/square"
     axes = [axis for axis in range(rank) if axis != CHANNEL_AXIS]
     shape = f"{name}/shape"
-    model.graph.initializer.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), shape))
+    add_constant(model.graph, shape, np.array([-1], dtype=np.int64))
     return [
         *_reduce_mean(model, x, mean, axes),
         helper.make_node("Sub", [x, mean], [centred], name=centred),
@@ -100,6 +96,5 @@ def _reduce_mean(model: onnx.ModelProto, x: str, y: str, axes: list[int]) -> lis
     """ReduceMean takes its axes as an attribute before opset 18 and as an operand from then on."""
     if max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")) < 18:
         return [helper.make_node("ReduceMean", [x], [y], name=y, axes=axes, keepdims=1)]
-    operand = f"{y}/axes"
-    model.graph.initializer.append(numpy_helper.from_array(np.array(axes, dtype=np.int64), operand))
+    operand = add_constant(model.graph, f"{y}/axes", np.array(axes, dtype=np.int64))
     return [helper.make_node("ReduceMean", [x, operand], [y], name=y, keepdims=1)]

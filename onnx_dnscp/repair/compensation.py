@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnx_dnscp.masks.statistics import Vector
+from onnx_dnscp.training.weights import Vector
 
 _LARGEST_STRETCH = 4.0  # an output that hardly varies any more is noise, which is not to be blown up
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnx_dnscp.data.batch import Batch
+from onnx_dnscp.model.editor import insert_after, replace_nodes, set_elements
 from onnx_dnscp.model.graph import Graph, Node, read_graph
 from onnx_dnscp.repair.compensation import Moments
 from onnx_dnscp.repair.observe import observe
@@ -73,14 +74,11 @@ def with_norms(
             "BatchNormalization", [node.result, *names], [output], name=output, epsilon=_EPSILON
         )
     result = copy_with_weights(model, weights)
-    nodes = []
     for proto in result.graph.node:
         for position, name in enumerate(proto.input):
             if name in norms:
                 proto.input[position] = norms[name].output[0]
-        nodes.append(proto)
-        nodes += [norms[name] for name in proto.output if name in norms]
-    _replace_nodes(result, nodes)
+    insert_after(result.graph, {name: [norm] for name, norm in norms.items()})
     result.graph.initializer.extend(tensors)
     return result
 
@@ -100,15 +98,10 @@ def without_norms(model: onnx.ModelProto) -> onnx.ModelProto:
         weights[convolution.inputs[2]] = ((bias - mean) * factor + shift).astype(bias.dtype)
         renamed[norm.result] = norm.inputs[0]
     result = copy_with_weights(model, weights)
-    kept = [proto for proto in result.graph.node if not _is_own(proto.output)]
-    for proto in kept:
+    replace_nodes(result.graph, lambda proto: [] if _is_own(proto.output) else None)
+    for proto in result.graph.node:
         proto.input[:] = [renamed.get(name, name) for name in proto.input]
-    _replace_nodes(result, kept)
-    tensors = [tensor for tensor in result.graph.initializer if not tensor.name.startswith(_PREFIX)]
-    holder = onnx.GraphProto()
-    holder.initializer.extend(tensors)
-    del result.graph.initializer[:]
-    result.graph.initializer.extend(holder.initializer)
+    set_elements(result.graph.initializer, [t for t in result.graph.initializer if not _is_own([t.name])])
     return result
 
 
@@ -165,10 +158,3 @@ def _usual_size(weight: NDArray[Any]) -> float:
 
 def _is_own(outputs: Collection[str]) -> bool:
     return any(name.startswith(_PREFIX) for name in outputs)
-
-
-def _replace_nodes(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    holder = onnx.GraphProto()
-    holder.node.extend(nodes)
-    del model.graph.node[:]
-    model.graph.node.extend(holder.node)

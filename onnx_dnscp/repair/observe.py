@@ -10,9 +10,8 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.model.graph import captured_names
+from onnx_dnscp.model.editor import keep_needed
 from onnx_dnscp.model.runtime import Session
-from onnx_dnscp.model.structure import bodies
 
 Seen = dict[str, NDArray[Any]]
 
@@ -40,19 +39,7 @@ def part_for(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
     """A copy of `model` with the named tensors as outputs and without the nodes that they do not need."""
     part = onnx.ModelProto()
     part.CopyFrom(model)
-    needed, nodes = set(tensors), []
-    for node in reversed(part.graph.node):
-        if needed.intersection(node.output):
-            nodes.append(node)
-            needed.update(node.input)
-            needed.update(name for body in bodies(node) for name in captured_names(body))
-    kept = onnx.GraphProto()
-    kept.node.extend(reversed(nodes))
-    del part.graph.node[:], part.graph.output[:]
-    part.graph.node.extend(kept.node)
-    stored = [tensor for tensor in part.graph.initializer if tensor.name in needed]
-    kept.initializer.extend(stored)
-    del part.graph.initializer[:]
-    part.graph.initializer.extend(kept.initializer)
+    keep_needed(part.graph, tensors)
+    del part.graph.output[:]
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
     return part

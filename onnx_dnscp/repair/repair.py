@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.model.graph import read_graph
-from onnx_dnscp.model.units import Units
+from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.repair.batch_norm import estimate_statistics
 from onnx_dnscp.repair.compensation import Moments, stretch
 from onnx_dnscp.repair.least_squares import Normal
 from onnx_dnscp.repair.observe import observe
-from onnx_dnscp.repair.sites import Matrix, Site, find_sites
+from onnx_dnscp.repair.sites import Matrix, RepairSite, find_sites
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 
@@ -52,12 +52,12 @@ class Repairs:
 def repair(
     model: onnx.ModelProto,
     units: Units,
-    removed: NDArray[np.bool_],
+    mask: Mask,
     batches: Sequence[Batch],
     repairs: Repairs | None = None,
     threads: int = 0,
 ) -> Weights:
-    """New full-size weights for `model`, with which it answers as before once `removed` are masked or cut.
+    """New full-size weights for `model`, with which it answers as before once only the units of `mask` are left.
 
     Operators are repaired in the order of the graph, each behind repaired ones, so that errors do not add up. The graph
     stays as it is, and what reads removed channels keeps its values.
@@ -65,7 +65,7 @@ def repair(
     Args:
         model: The model `units` was found in, or one that differs in its weights' values only; the reference.
         units: What discovery found.
-        removed: (units,) True for the units that go.
+        mask: (units,) True for the units that stay.
         batches: A few hundred samples; labels are not looked at.
         repairs: What to do.
         threads: Of ONNX Runtime.
@@ -79,10 +79,10 @@ def repair(
     repairs = repairs or Repairs()
     new: Weights = {}
     stored = read_graph(model).stored
-    ordered = sorted(find_sites(units, removed), key=lambda site: site.level) if repairs.compensate else []
+    ordered = sorted(find_sites(units, mask), key=lambda site: site.level) if repairs.compensate else []
     for level, sites in groupby(ordered, key=lambda site: site.level):
         workers = [_Worker(site, ChainMap(new, stored), repairs, len(batches)) for site in sites]  # type: ignore[arg-type]
-        masked = mask_model(copy_with_weights(model, new), units, removed)
+        masked = mask_model(copy_with_weights(model, new), units, mask)
         ours = observe(masked, _unique(name for worker in workers for name in worker.wanted), batches, threads)
         theirs = observe(model, _unique(name for worker in workers for name in worker.compared), batches, threads)
         rng = np.random.default_rng(level)
@@ -93,7 +93,7 @@ def repair(
             new |= worker.result()
     if repairs.batch_norm:
         ranks = {name: len(shape) for name, shape in units.trace.shapes.items()}
-        masked = mask_model(copy_with_weights(model, new), units, removed)
+        masked = mask_model(copy_with_weights(model, new), units, mask)
         new |= estimate_statistics(masked, units.graph, batches, ranks, threads)
     return new
 
@@ -112,7 +112,9 @@ class _Worker:
         num_batches: How many batches it will look at.
     """
 
-    def __init__(self, site: Site, values: Mapping[str, NDArray[Any]], repairs: Repairs, num_batches: int) -> None:
+    def __init__(
+        self, site: RepairSite, values: Mapping[str, NDArray[Any]], repairs: Repairs, num_batches: int
+    ) -> None:
         self.site = site
         self._repairs = repairs
         self._stored = values[site.weight]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.model.graph import CHANNEL_AXIS, Graph, Node
-from onnx_dnscp.model.units import Units
+from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.repair.windows import Windows
 
 Matrix = NDArray[np.floating]
@@ -52,7 +52,7 @@ class Residual:
 
 
 @dataclass(frozen=True)
-class Site:
+class RepairSite:
     """A linear operator with a stored weight.
 
     Attributes:
@@ -104,28 +104,28 @@ class Site:
         return rows[None], outputs[None]
 
 
-def find_sites(units: Units, removed: NDArray[np.bool_]) -> tuple[Site, ...]:
+def find_sites(units: Units, mask: Mask) -> tuple[RepairSite, ...]:
     """The operators that can be repaired, in the order of the graph.
 
     Left out are weights that are shared, computed, quantised or in a sub-graph, and transposed convolutions.
 
     Args:
         units: What discovery found.
-        removed: (units,) True for those that go.
+        mask: (units,) True for the units that stay.
     """
-    return tuple(_Finder(units, removed).find())
+    return tuple(_Finder(units, mask).find())
 
 
 class _Finder:
-    def __init__(self, units: Units, removed: NDArray[np.bool_]) -> None:
+    def __init__(self, units: Units, mask: Mask) -> None:
         self._graph: Graph = units.graph
-        self._stays = np.append(~removed, True)  # FIXED = -1 picks the appended True
+        self._stays = np.append(mask, True)  # FIXED = -1 picks the appended True
         self._consumers = {(c.output, c.operand): c for c in units.consumers}
         self._shapes: Mapping[str, tuple[int, ...]] = units.trace.shapes
         self._outside = {name for node in units.graph.proto.graph.node for name in node.output}
 
-    def find(self) -> Iterator[Site]:
-        sites: list[Site] = []
+    def find(self) -> Iterator[RepairSite]:
+        sites: list[RepairSite] = []
         level: dict[str, int] = {}
         for node in self._graph.nodes:
             before = max((level.get(name, 0) for name in (*node.inputs, *node.captured)), default=0)
@@ -163,14 +163,11 @@ class _Finder:
         readers = self._graph.readers.get(name, ())
         return readers[0][0] if len(readers) == 1 and name not in self._graph.outputs else None
 
-    def _site(self, node: Node, level: int) -> Site | None:
-        if node.domain or node.op_type not in ("Conv", "Gemm", "MatMul") or node.result not in self._outside:
+    def _site(self, node: Node, level: int) -> RepairSite | None:
+        if node.domain or node.op_type not in ("Conv", "Gemm", "MatMul") or not self._has_own_weight(node):
             return None
         reads, weight = node.inputs[:2]
-        stored = self._graph.stored
-        if weight not in stored or stored.dtype(weight).name not in _TYPES or len(self._graph.readers[weight]) > 1:
-            return None
-        shape = stored.shape(weight)
+        shape = self._graph.stored.shape(weight)
         if node.op_type != "Conv" and (len(shape) != 2 or len(self._shapes[reads]) < 2):
             return None
         if node.attributes.get("alpha", 1.0) != 1.0 or node.attributes.get("transA", 0):
@@ -181,7 +178,14 @@ class _Finder:
             keeps = self._stays[consumer.stored_rows(shape)]
         windows = Windows.of(node, self._shapes[reads], shape) if node.op_type == "Conv" else None
         makes, shift = self._shift(node, shape[0] if windows or node.attributes.get("transB") else shape[1])
-        return Site(reads, makes, weight, keeps, shift, None, windows, bool(node.attributes.get("transB")), level)
+        return RepairSite(reads, makes, weight, keeps, shift, None, windows, bool(node.attributes.get("transB")), level)
+
+    def _has_own_weight(self, node: Node) -> bool:
+        """Whether a node outside sub-graphs reads a stored weight of floats that no other node reads."""
+        weight, stored = node.inputs[1], self._graph.stored
+        if node.result not in self._outside or weight not in stored or stored.dtype(weight).name not in _TYPES:
+            return False
+        return len(self._graph.readers[weight]) == 1
 
     def _shift(self, node: Node, size: int) -> tuple[str, Shift | None]:
         """The tensor to compare, and what shifts it."""

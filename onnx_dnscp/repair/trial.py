@@ -39,7 +39,7 @@ class Trial:
 
     def error(self, mask: Mask) -> float:
         """Error of the outputs (`Damage.of`) with `mask` (units,), True for the units that stay, and weights fitted."""
-        weights = repair(self._model, self._units, ~mask, self._fitted, QUICK, self._threads)
+        weights = repair(self._model, self._units, mask, self._fitted, QUICK, self._threads)
         return self._damage.of(mask, copy_with_weights(self._model, weights))
 
 

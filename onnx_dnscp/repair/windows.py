@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.model.graph import Node
+from onnx_dnscp.ops.padding import automatic_pads
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Windows:
         """
         axes = tuple(range(2, x.ndim))
         extent = tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
-        padded = np.pad(x, ((0, 0), (0, 0), *self._pads(x.shape[2:], y.shape[2:], extent)))
+        padded = np.pad(x, ((0, 0), (0, 0), *self._pads(x.shape[2:])))
         view = np.lib.stride_tricks.sliding_window_view(padded, extent, axis=axes)
         every = (slice(None),) * 2
         steps = tuple(slice(None, None, s) for s in (*self.strides, *self.dilations))
@@ -76,17 +77,8 @@ class Windows:
         features = rows.reshape(len(flat), self.group, -1).swapaxes(0, 1)
         return features, outputs.reshape(len(flat), self.group, -1).swapaxes(0, 1)
 
-    def _pads(
-        self, before: tuple[int, ...], after: tuple[int, ...], extent: tuple[int, ...]
-    ) -> tuple[tuple[int, int], ...]:
+    def _pads(self, space: tuple[int, ...]) -> list[tuple[int, int]]:
         if self.auto_pad in ("NOTSET", ""):
             half = len(self.pads) // 2
-            return tuple(zip(self.pads[:half], self.pads[half:], strict=True))
-        if self.auto_pad == "VALID":
-            return tuple((0, 0) for _ in extent)
-        pads = []
-        for size, result, step, wide in zip(before, after, self.strides, extent, strict=True):
-            total = max(0, (result - 1) * step + wide - size)
-            first = total // 2 if self.auto_pad == "SAME_UPPER" else total - total // 2
-            pads.append((first, total - first))
-        return tuple(pads)
+            return list(zip(self.pads[:half], self.pads[half:], strict=True))
+        return automatic_pads(self.auto_pad, space, self.kernel, self.strides, self.dilations)

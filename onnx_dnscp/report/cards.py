@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +12,6 @@ from onnx_dnscp.system.wording import change, count
 
 Tone = Literal["good", "bad", "plain"]
 
-METRIC_NAMES: Mapping[str, str] = {"channels": "channels", "params": "params", "macs": "MACs"}
 _NOTICEABLE = 0.05  # points of accuracy; less reads as no change
 
 
@@ -98,7 +96,7 @@ def _so_far(run: RunFiles) -> list[Card]:
     cards = []
     if run.log.steps:
         last = run.log.steps[-1]
-        asked = f"{run.record.ratio:.1%} of {METRIC_NAMES[run.record.metric]} asked"
+        asked = f"{run.record.ratio:.1%} of {metric_name(run.record.metric)} asked"
         cards.append(Card("Pruned so far", f"{last.ratio:.1%}", note=asked))
         cards.append(Card("Loss", f"{last.loss:.4g}", note=f"{last.phase} step {last.step} of {last.num_steps}"))
         history = run.log.history
@@ -108,3 +106,8 @@ def _so_far(run: RunFiles) -> list[Card]:
         cards.append(Card("Params of the original", count(run.inspection.params)))
         cards.append(Card("MACs of the original", count(run.inspection.macs)))
     return cards
+
+
+def metric_name(metric: str) -> str:
+    """What the option `--metric` counts, in a sentence."""
+    return "MACs" if metric == "macs" else metric

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from onnx_dnscp.report.cards import METRIC_NAMES
+from onnx_dnscp.report.cards import metric_name
 from onnx_dnscp.report.record import RunFiles
-from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.progress import Progress
 
 MAX_POINTS = 400  # of a curve; more steps are averaged
 SMOOTHING = 0.05  # share of the points that a smoothed value looks back over
@@ -102,7 +102,7 @@ def make_curves(run: RunFiles) -> Curves | None:
     charts = [
         chart("loss", "Loss", lambda step: step.loss, ".4g"),
         chart(
-            "pruned", f"Pruned share of {METRIC_NAMES[run.record.metric]}", lambda step: step.ratio, ".1%", percent=True
+            "pruned", f"Pruned share of {metric_name(run.record.metric)}", lambda step: step.ratio, ".1%", percent=True
         ),
         *_accuracy(run, xs, masked, steps),
         chart("rate", "Learning rate", lambda step: step.learning_rate, ".3g"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx_dnscp.report.cards import METRIC_NAMES, Card, make_cards
+from onnx_dnscp.report.cards import Card, make_cards, metric_name
 from onnx_dnscp.report.command import command_line, short_names
 from onnx_dnscp.report.curves import Curves, make_curves
 from onnx_dnscp.report.groups import Row, make_rows
@@ -94,7 +94,7 @@ def _summary(run: RunFiles, rows: list[Row]) -> str:
     if report is None:
         return f"The network has {channels} that may go; this is what is known of the run so far."
     gone = sum(row.width - (row.width if row.kept is None else row.kept) for row in groups)
-    metric = METRIC_NAMES[report.metric]
+    metric = metric_name(report.metric)
     asked = f"{report.ratio:.1%} of the {metric} ({report.ratio_asked:.1%} asked)"
     if report.max_drop is not None:
         asked = f"{report.ratio:.1%} of the {metric}, as many as cost at most {report.max_drop:g} points"

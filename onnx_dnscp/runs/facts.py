@@ -34,7 +34,7 @@ class ModelFacts(BaseModel):
     mean_squared_error: float | None = None
 
 
-def describe(graph: Graph, seen: Trace, file_bytes: int) -> ModelFacts:
+def describe(graph: Graph, trace: Trace, file_bytes: int) -> ModelFacts:
     """Facts that need no run."""
-    costs = model_costs(graph, seen)
+    costs = model_costs(graph, trace)
     return ModelFacts(params=costs.params, macs=costs.macs, file_bytes=file_bytes)

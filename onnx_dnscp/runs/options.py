@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 
 from onnx_dnscp.data.augment import AugmentationName
+from onnx_dnscp.data.function import is_function
 from onnx_dnscp.data.preprocess import DATA, MORE_DATA, Preprocess
 from onnx_dnscp.masks.methods import METHODS
-from onnx_dnscp.masks.ranked import Schedule
+from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
-from onnx_dnscp.measure.costs import Metric
+from onnx_dnscp.measure.metrics import COSTS
 from onnx_dnscp.system.option_model import EXPERT, OptionModel
-from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, OptimizerName
-from onnx_dnscp.training.options import BatchNormChoice, EngineName, LossName
+from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, OptimizerName, OptimizerSettings
+from onnx_dnscp.training.options import BatchNormChoice, EngineName, LossName, TrainingOptions
 
 MAX_THREADS = 1024  # ONNX Runtime starts as many as it is told to
 DEFAULT_SENSITIVITY = 0.3  # with training; all decided in docs/experiments.md
@@ -61,10 +63,10 @@ class PruneOptions(OptionModel):
         description="Share to remove; with `max_drop`, at most. [default: 0.5; with `max_drop`, as much as possible]",
         json_schema_extra={**HOW_MUCH, "metavar": "SHARE"},
     )
-    metric: Metric = Field(
+    metric: str = Field(
         default="channels",
         description="What the ratio counts. [default: channels; with `max_drop`, macs]",
-        json_schema_extra=HOW_MUCH,
+        json_schema_extra={**HOW_MUCH, "choices": [*COSTS]},
     )
     max_drop: float | None = Field(
         default=None,
@@ -228,7 +230,7 @@ class PruneOptions(OptionModel):
         description="How the channels that go are chosen.",
         json_schema_extra={**CHOICE, "choices": [*METHODS]},
     )
-    schedule: Schedule | None = Field(
+    schedule: RankedSchedule | None = Field(
         default=None,
         description="Choose all at the start, or step by step. [default: dynamic for dnscp, else one-shot]",
         json_schema_extra=CHOICE,
@@ -277,9 +279,26 @@ class PruneOptions(OptionModel):
         """The highest learning rate of each phase."""
         return self.lr or DEFAULT_LEARNING_RATES[self.optimizer]
 
-    @field_validator("method")
+    @property
+    def training(self) -> TrainingOptions:
+        """What training has to know."""
+        own = {"learning_rate", "optimizer"}
+        return TrainingOptions(
+            learning_rate=self.highest_rate,
+            optimizer=OptimizerSettings(self.optimizer, self.momentum, self.weight_decay, self.clip),
+            **{field.name: getattr(self, field.name) for field in fields(TrainingOptions) if field.name not in own},
+        )
+
+    @field_validator("method", "metric")
     @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in METHODS:
-            raise ValueError(f"it is no method; choose from {', '.join(METHODS)}")
+    def _known(cls, name: str, field: ValidationInfo) -> str:
+        registered = METHODS if field.field_name == "method" else COSTS
+        if name not in registered:
+            raise ValueError(f"choose from {', '.join(registered)}")
         return name
+
+
+def named_functions(options: PruneOptions) -> dict[str, str]:
+    """Options that name functions which make samples, with the names."""
+    given = {"--data": options.data, "--test-data": options.test_data}
+    return {option: str(path) for option, path in given.items() if path is not None and is_function(path)}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.model.units import Units
+from onnx_dnscp.model.units import Mask, Units
 
 PLAN_FORMAT: Literal["onnx-dnscp-plan/1"] = "onnx-dnscp-plan/1"
 _STRICT = ConfigDict(extra="forbid")
@@ -58,17 +58,17 @@ class Plan(BaseModel):
     consumers: dict[str, PlanConsumer] = {}
 
 
-def make_plan(units: Units, removed: NDArray[np.bool_], model_sha256: str) -> Plan:
+def make_plan(units: Units, mask: Mask, model_sha256: str) -> Plan:
     """The plan that removes some units.
 
     Args:
         units: What discovery found.
-        removed: (units,) True for the units that go.
+        mask: (units,) True for the units that stay.
         model_sha256: Hash of the model file the plan is for.
     """
     slices: defaultdict[int, list[PlanSlice]] = defaultdict(list)
     known: dict[tuple[bytes, bytes], dict[int, list[int]]] = {}  # most tensors of a group list the same positions
-    for index, positions, owners in units.slices.by_axis(removed[units.slices.unit]):
+    for index, positions, owners in units.slices.by_axis(~mask[units.slices.unit]):
         tensor, axis = units.slices.axes[index]
         group_of = units.group_of[owners]
         one_group = group_of[0] == group_of[-1] and bool((group_of == group_of[0]).all())
@@ -84,13 +84,13 @@ def make_plan(units: Units, removed: NDArray[np.bool_], model_sha256: str) -> Pl
         PlanGroup(
             id=g.id,
             width=g.width,
-            removed=np.flatnonzero(removed[g.first : g.first + g.width]).tolist(),
+            removed=np.flatnonzero(~mask[g.slice]).tolist(),
             slices=slices[g.id],
         )
         for g in units.groups
     ]
-    gone = np.append(removed, False)  # FIXED = -1 picks the appended False
-    silenced = ((c, np.flatnonzero(gone[c.channel_units])) for c in units.consumers)
+    stays = np.append(mask, True)  # FIXED = -1 picks the appended True
+    silenced = ((c, np.flatnonzero(~stays[c.channel_units])) for c in units.consumers)
     consumers = {c.node: PlanConsumer(c.weight, channels.tolist()) for c, channels in silenced if channels.size}
     return Plan(model_sha256=model_sha256, groups=groups, consumers=consumers)
 
@@ -125,11 +125,11 @@ def read_plan(path: str | Path) -> Plan:
         raise UsageError(f"{str(path)!r} is not a valid plan: at {where}: {first['msg']}.") from error
 
 
-def removed_units(plan: Plan, units: Units, model_sha256: str) -> NDArray[np.bool_]:
-    """Turn a plan back into units, after checking that it belongs to this model and is complete.
+def plan_mask(plan: Plan, units: Units, model_sha256: str) -> Mask:
+    """Turn a plan back into a mask, after checking that it belongs to this model and is complete.
 
     Returns:
-        (units,) True for the units that go.
+        (units,) True for the units that stay.
 
     Raises:
         UsageError: The plan is for another model, or names groups, channels or slices the model does not have.
@@ -139,7 +139,7 @@ def removed_units(plan: Plan, units: Units, model_sha256: str) -> NDArray[np.boo
             f"The plan is for another model: it names sha256 {plan.model_sha256[:12]}..., this file has "
             f"{model_sha256[:12]}...; make a plan from this file with 'onnx-dnscp prune --plan-out'."
         )
-    removed = np.zeros(units.num_units, dtype=bool)
+    mask = np.ones(units.num_units, dtype=bool)
     for entry in plan.groups:
         if not 0 <= entry.id < len(units.groups):
             raise UsageError(f"The plan names group {entry.id}; the model has groups 0 to {len(units.groups) - 1}.")
@@ -149,10 +149,10 @@ def removed_units(plan: Plan, units: Units, model_sha256: str) -> NDArray[np.boo
         for unit in entry.removed:
             if not 0 <= unit < group.width:
                 raise UsageError(f"Group {entry.id} of the plan removes channel {unit}; it has 0 to {group.width - 1}.")
-            removed[group.first + unit] = True
-    expected = make_plan(units, removed, model_sha256)
+            mask[group.first + unit] = False
+    expected = make_plan(units, mask, model_sha256)
     _check_slices(plan, expected)
-    return removed
+    return mask
 
 
 def _check_slices(plan: Plan, expected: Plan) -> None:
@@ -167,8 +167,12 @@ def _check_slices(plan: Plan, expected: Plan) -> None:
                     f"Group {entry.id} of the plan gives slices of {given.tensor!r} axis {given.axis} that do not "
                     "match the channels it removes; leave 'slices' out or make the plan again."
                 )
-        if entry.slices and len(entry.slices) != len(wanted):
-            raise UsageError(f"Group {entry.id} of the plan leaves out tensors that its channels run through.")
+        left_out = wanted.keys() - {(given.tensor, given.axis) for given in entry.slices}
+        if entry.slices and left_out:
+            tensor, axis = min(left_out)
+            raise UsageError(
+                f"Group {entry.id} of the plan leaves out {tensor!r} axis {axis}, which its channels run through."
+            )
     for name, consumer in plan.consumers.items():
         known = expected.consumers.get(name)
         if known is None or sorted(consumer.input_channels) != known.input_channels:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import get_args
 
 from pydantic import ValidationError
 
@@ -21,16 +20,17 @@ from onnx_dnscp.runs.inspection import Inspection
 from onnx_dnscp.runs.options import PruneOptions
 from onnx_dnscp.system.atomic import check_writable, write_bytes
 from onnx_dnscp.system.lock import locked
-from onnx_dnscp.training.checkpoint import PhaseName, PhaseState, load_state, save_state
-from onnx_dnscp.training.loop import Progress
+from onnx_dnscp.training.checkpoint import PhaseState, load_state, save_state
 from onnx_dnscp.training.method import MaskEvent, MaskHistory
+from onnx_dnscp.training.progress import Progress
+from onnx_dnscp.training.stage import StageId
 
 OPTIONS, PLAN, REPORT = "options.json", "plan.json", "report.json"
 INSPECTION, ENVIRONMENT = "inspection.json", "environment.json"
 _LOGS = _STEPS, _MASKS = "steps.jsonl", "masks.jsonl"
 ARTIFACTS = "artifacts"
 _TEMPORARY = ".*.????????"  # what a process leaves behind that is killed while it writes a file
-_PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
+_STATES, _UNPROVEN = ".npz", ".unproven.npz"  # checkpoints, after the name of a stage
 
 
 class RunRecord(PruneOptions):
@@ -81,7 +81,8 @@ class RunDirectory:
     Files: `options.json` (with the model and the data), `inspection.json` (groups, and what is locked and why),
     `environment.json` (versions), `plan.json`, `masks.jsonl` (every drop and recovery, per group and step),
     `steps.jsonl` (every training step), `artifacts/` (see `training/artifacts.py`), and last of all `report.json`,
-    which `report.html` shows. Until then there is a checkpoint of each phase, `train.npz` and `fine-tune.npz`.
+    which `report.html` shows. Until then there is a checkpoint of each stage that trains, such as
+    `train.npz` and `fine-tune.npz`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -166,36 +167,41 @@ class RunDirectory:
         Without `proven`, the last one stays in force until `prove` says that training goes on well from this one.
         """
         self._append(log)
-        save_state(self._checkpoint(state.name, proven=proven), state, self._written)
+        save_state(self._checkpoint(state.stage, proven=proven), state, self._written)
         if proven:
-            self._checkpoint(state.name, proven=False).unlink(missing_ok=True)
+            self._checkpoint(state.stage, proven=False).unlink(missing_ok=True)
 
-    def prove(self, phase: PhaseName) -> None:
+    def prove(self, stage: StageId) -> None:
         """Let a checkpoint that was not proven, if there is one, take the place of the last one.
 
         Raises:
             StorageError: The operating system refuses.
         """
-        path = self._checkpoint(phase)
+        path = self._checkpoint(stage)
         try:
-            if (unproven := self._checkpoint(phase, proven=False)).exists():
+            if (unproven := self._checkpoint(stage, proven=False)).exists():
                 os.replace(unproven, path)
         except OSError as error:
             raise StorageError(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error
 
-    def _checkpoint(self, phase: PhaseName, *, proven: bool = True) -> Path:
-        return self.path / (f"{phase}.npz" if proven else f"{phase}.unproven.npz")
+    def _checkpoint(self, stage: StageId, *, proven: bool = True) -> Path:
+        return self.path / f"{stage}{_STATES if proven else _UNPROVEN}"
 
-    def restore(self, log: RunLog) -> dict[PhaseName, PhaseState]:
-        """The last good state of every phase that has one; `log`, and the files of it, become what they were then."""
-        states: dict[PhaseName, PhaseState] = {}
+    def restore(self, log: RunLog, stages: Sequence[StageId]) -> dict[StageId, PhaseState]:
+        """The last good state of every stage that has one; `log`, and the files of it, become what they were then.
+
+        Args:
+            log: Of the run.
+            stages: Those that train, in the order of the run.
+        """
+        states: dict[StageId, PhaseState] = {}
         self._written = dict.fromkeys(self._written, 0)
-        for phase in _PHASES:
+        for stage in stages:
             with suppress(OSError):  # not there, or on a disk that fails
-                self._checkpoint(phase, proven=False).unlink()
-            path = self._checkpoint(phase)
+                self._checkpoint(stage, proven=False).unlink()
+            path = self._checkpoint(stage)
             if path.exists():
-                states[phase], self._written = load_state(path)
+                states[stage], self._written = load_state(path)
         kept = {name: self._first_lines(name, count) for name, count in self._written.items()}
         log.steps[:] = [Progress(**json.loads(line)) for line in kept[_STEPS]]
         log.history.events[:] = [_event(line) for line in kept[_MASKS]]
@@ -209,9 +215,8 @@ class RunDirectory:
     def close(self, report: bytes) -> None:
         """Write the report, after which the run is done, and remove the checkpoints."""
         write_bytes(self.path / REPORT, report)
-        for phase in _PHASES:
-            for proven in (True, False):
-                self._checkpoint(phase, proven=proven).unlink(missing_ok=True)
+        for checkpoint in self.path.glob(f"*{_STATES}"):  # those that are not proven end like this, too
+            checkpoint.unlink(missing_ok=True)
 
     def _append(self, log: RunLog) -> None:
         for name in self._written:

@@ -9,9 +9,8 @@ from typing import TypedDict, TypeVar
 
 from onnx_dnscp.data.augment import AugmentationName
 from onnx_dnscp.data.preprocess import Preprocess
-from onnx_dnscp.masks.ranked import Schedule
+from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.masks.rules import RuleName
-from onnx_dnscp.measure.costs import Metric
 from onnx_dnscp.runs.options import PruneOptions
 from onnx_dnscp.training.optimizers import OptimizerName
 from onnx_dnscp.training.options import BatchNormChoice, EngineName, LossName
@@ -25,7 +24,7 @@ class PruneSettings(TypedDict, total=False):
     only: Sequence[str]
     exclude: Sequence[str]
     ratio: float
-    metric: Metric
+    metric: str
     max_drop: float | None
     max_runs: int
     align: int | None
@@ -55,7 +54,7 @@ class PruneSettings(TypedDict, total=False):
     seed: int
     threads: int
     method: str
-    schedule: Schedule | None
+    schedule: RankedSchedule | None
     rule: RuleName
     sensitivity: float | None
     repair: bool | None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
 import onnx
-from onnx import helper
 
+from onnx_dnscp.model.editor import keep_needed, set_attribute
 from onnx_dnscp.model.graph import Graph, read_graph
 from onnx_dnscp.model.structure import all_nodes, bodies
 from onnx_dnscp.model.units import Units
@@ -37,7 +36,7 @@ def apply_cuts(model: onnx.ModelProto, units: Units, cuts: Cuts) -> onnx.ModelPr
     actual = follow_shapes(units.graph, units.trace, [(e.node, e.operand) for e in operand_edits], cuts.shapes)
     for edit in cuts.edits:
         if isinstance(edit, SetAttribute):
-            _set_attribute(nodes[edit.node.index], edit)
+            set_attribute(nodes[edit.node.index], edit.name, edit.value)
     replaced = [
         (edit, found)
         for edit in operand_edits
@@ -52,51 +51,17 @@ def apply_cuts(model: onnx.ModelProto, units: Units, cuts: Cuts) -> onnx.ModelPr
     return result
 
 
-def _set_attribute(node: onnx.NodeProto, edit: SetAttribute) -> None:
-    attribute = next((a for a in node.attribute if a.name == edit.name), None)
-    if edit.value is None:
-        if attribute is not None:
-            node.attribute.remove(attribute)
-        return
-    if attribute is None:
-        attribute = node.attribute.add()
-    attribute.CopyFrom(helper.make_attribute(edit.name, edit.value))  # in place: the order of attributes is the user's
-
-
 def _drop_dead_nodes(model: onnx.ModelProto, before: Graph) -> None:
     """Remove nodes and initializers that fed only operands which surgery replaced.
 
     What the user's file already carried unused stays.
     """
     used_before = {name for name, readers in before.readers.items() if readers}
-    reads = Counter(_names_read(model.graph))
-    dead = []
-    for index in reversed(range(len(model.graph.node))):  # readers come after what they read
-        node = model.graph.node[index]
-        if any(reads[o] for o in node.output) or not any(o in used_before for o in node.output):
-            continue
-        dead.append(index)
-        reads.subtract(_names_node_reads(node))
-    for index in dead:  # from the back, so that no index moves
-        del model.graph.node[index]
-    inputs = {i.name for i in model.graph.input}
-    for index in reversed(range(len(model.graph.initializer))):
-        name = model.graph.initializer[index].name
-        if not reads[name] and name in used_before and name not in inputs:
-            del model.graph.initializer[index]
-
-
-def _names_read(graph: onnx.GraphProto) -> Iterator[str]:
-    """Tensor names that nodes, sub-graphs and the graph's outputs read, once per reader."""
-    yield from (output.name for output in graph.output)
-    for node in graph.node:
-        yield from _names_node_reads(node)
-
-
-def _names_node_reads(node: onnx.NodeProto) -> Iterator[str]:
-    yield from node.input
-    for body in bodies(node):
-        yield from _names_read(body)
+    graph = model.graph
+    wanted = {declared.name for declared in (*graph.output, *graph.input)}
+    wanted.update(tensor.name for tensor in graph.initializer if tensor.name not in used_before)
+    wanted.update(name for node in graph.node if used_before.isdisjoint(node.output) for name in node.output)
+    keep_needed(graph, wanted)
 
 
 def _update_declared_shapes(graph: onnx.GraphProto, shapes: Shapes, outside: AbstractSet[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.model.units import Removal, Units
+from onnx_dnscp.model.units import Mask, Removal, Units
 from onnx_dnscp.ops.resize import Edit, required_edits
 
 Keep = NDArray[np.int64]
@@ -32,18 +32,18 @@ class Cuts:
     shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
 
 
-def plan_cuts(units: Units, removed: NDArray[np.bool_]) -> Cuts:
+def plan_cuts(units: Units, mask: Mask) -> Cuts:
     """Decide every cut for removing some units.
 
     Args:
         units: What discovery found.
-        removed: (units,) True for the units that go.
+        mask: (units,) True for the units that stay.
 
     Raises:
         RequestError: A group would lose all its channels.
     """
     for group in units.groups:
-        if removed[group.first : group.first + group.width].all():
+        if not mask[group.slice].any():
             raise RequestError(
                 f"Group {group.id} (read by {', '.join(group.consumers)}) would lose all {group.width} channels; "
                 "at least one must stay."
@@ -51,7 +51,7 @@ def plan_cuts(units: Units, removed: NDArray[np.bool_]) -> Cuts:
     slices = units.slices
     keeps: defaultdict[str, dict[int, Keep]] = defaultdict(dict)
     left: dict[tuple[int, bytes], Keep] = {}  # most tensors of a group lose the same positions
-    for index, drop, _ in slices.by_axis(removed[slices.unit]):
+    for index, drop, _ in slices.by_axis(~mask[slices.unit]):
         name, axis = slices.axes[index]
         size, stored = slices.sizes[index], units.graph.stored.shape(name)[axis]
         key = size, drop.tobytes()
@@ -60,7 +60,7 @@ def plan_cuts(units: Units, removed: NDArray[np.bool_]) -> Cuts:
             groups = size // stored
             keep = keep.reshape(groups, -1) - stored * np.arange(groups)[:, None]
         keeps[name][axis] = keep
-    removal = Removal(units, removed)
+    removal = Removal(units, mask)
     shapes = {}
     for name in units.fields:
         before, after = units.trace.shapes[name], removal.shape(name)

@@ -6,7 +6,7 @@ DequantizeLinear and a convolution would keep it from the integer kernels that i
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,8 +14,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx_dnscp.model.editor import add_constant, attributes, insert_before
 from onnx_dnscp.model.structure import all_graphs
-from onnx_dnscp.model.units import Consumer, Units
+from onnx_dnscp.model.units import Consumer, Mask, Units
 from onnx_dnscp.surgery.weights import set_tensor, stored_tensors
 
 MASK_PREFIX = "dnscp_mask//"
@@ -23,48 +24,41 @@ _MULTIPLIED = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOA
 _QUANTISING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
-def mask_model(model: onnx.ModelProto, units: Units, removed: NDArray[np.bool_]) -> onnx.ModelProto:
-    """A copy of `model` whose consumers multiply the removed units by 0; nothing is cut.
+def mask_model(model: onnx.ModelProto, units: Units, mask: Mask) -> onnx.ModelProto:
+    """A copy of `model` whose consumers multiply the units that go by 0; nothing is cut.
 
     Args:
         model: The model `units` was found in, or one that differs in its weights' values only.
         units: What discovery found.
-        removed: (units,) True for the units to silence.
+        mask: (units,) True for the units that stay.
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    stays = np.append(~removed, True)  # FIXED = -1 picks the appended True
-    silenced = [
-        (position, consumer)
-        for position, consumer in enumerate(units.consumers)
-        if not stays[consumer.channel_units].all()
-    ]
+    stays = np.append(mask, True)  # FIXED = -1 picks the appended True
+    silenced = [(i, c) for i, c in enumerate(units.consumers) if not stays[c.channel_units].all()]
     if not silenced:
         return result
     sources = _Sources(result)
     places = {  # the outermost last, because a sub-graph may hide a name
-        name: (graph, i)
+        name: (graph, node)
         for graph in reversed(list(all_graphs(result.graph)))
-        for i, n in enumerate(graph.node)
-        for name in n.output
+        for node in graph.node
+        for name in node.output
     }
-    inserted: Counter[str] = Counter()
-    # The last node first, so that an insertion moves no node that is still to come.
-    for position, consumer in sorted(silenced, key=lambda item: places[item[1].output][1], reverse=True):
-        graph, index = places[consumer.output]
-        index += inserted[consumer.output]
-        node = graph.node[index]
+    products: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
+    for position, consumer in silenced:
+        graph, node = places[consumer.output]
         source = node.input[consumer.operand]
         element_type = sources.element_type(source)
         if element_type not in _MULTIPLIED or any(n.op_type in _QUANTISING for n in sources.way(source)):
             _silence_stored(sources.tensors[consumer.weight], consumer, stays)
             continue
-        mask, masked = f"{MASK_PREFIX}{position}", f"{MASK_PREFIX}{position}/weight"
         values = stays[consumer.operand_units].astype(helper.tensor_dtype_to_np_dtype(element_type))
-        graph.initializer.append(numpy_helper.from_array(values, mask))
-        node.input[consumer.operand] = masked
-        graph.node.insert(index, helper.make_node("Mul", [source, mask], [masked], name=masked))
-        inserted[consumer.output] += 1
+        factors = add_constant(graph, f"{MASK_PREFIX}{position}", values)
+        masked = node.input[consumer.operand] = f"{MASK_PREFIX}{position}/weight"
+        products[consumer.output].append(helper.make_node("Mul", [source, factors], [masked], name=masked))
+    for graph in all_graphs(result.graph):
+        insert_before(graph, {name: new for name, new in products.items() if places[name][0] is graph})
     return result
 
 
@@ -93,8 +87,9 @@ class _Sources:
         node = self._makers.get(name)
         if node is None or not node.input:
             return TensorProto.FLOAT  # a Constant with a plain list of floats
-        target = next((a.i for a in node.attribute if a.name in ("to", "output_dtype") and a.i), None)
-        if target is not None:
+        given = attributes(node)
+        target = given.get("to") or given.get("output_dtype")
+        if target:
             return int(target)
         if node.op_type == "DequantizeLinear":
             return self.element_type(node.input[1])  # the scale has the type of the result

@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from onnx_dnscp.model.editor import FreshNames, insert_before
 from onnx_dnscp.model.structure import all_graphs, all_nodes
 from onnx_dnscp.model.units import Units
 from onnx_dnscp.ops.resize import SetOperand
@@ -64,9 +65,7 @@ class _OperandEditor:
         self._tensors = dict(stored_tensors(model))
         self._constants = {n.output[0]: n for n in self._nodes if n.op_type == "Constant"}
         self._corrections: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
-        self._taken = {name for node in self._nodes for name in node.output}
-        for graph in all_graphs(model.graph):
-            self._taken |= {t.name for t in graph.initializer} | {i.name for i in graph.input}
+        self._names = FreshNames(model.graph)
 
     def set(self, edit: SetOperand, found: NDArray[Any] | None) -> None:
         """Make one operand read the wanted values.
@@ -93,9 +92,7 @@ class _OperandEditor:
     def finish(self) -> None:
         """Put nodes that correct computed operands in front of the nodes that read them."""
         for graph in all_graphs(self._model.graph) if self._corrections else ():
-            for position in reversed(range(len(graph.node))):
-                for step in reversed(self._corrections.get(graph.node[position].output[0], [])):
-                    graph.node.insert(position, step)
+            insert_before(graph, self._corrections)
 
     def _is_read_once(self, name: str) -> bool:
         graph = self._units.graph
@@ -172,23 +169,15 @@ class _OperandEditor:
             if (constant == (0 if op_type == "Add" else 1)).all():
                 continue
             name = self._add_initializer(f"{source}_shrink", constant.astype(found.dtype))
-            result = self._free_name(f"{source}_pruned")
+            result = self._names.fresh(f"{source}_pruned")
             step = helper.make_node(op_type, [node.input[operand], name], [result], name=result)
-            self._corrections[node.output[0]].append(step)
+            self._corrections[next(filter(None, node.output))].append(step)
             node.input[operand] = result
 
     def _add_initializer(self, base: str, values: NDArray[Any]) -> str:
-        name = self._free_name(base)
+        name = self._names.fresh(base)
         tensor = numpy_helper.from_array(values, name)
         self._model.graph.initializer.append(tensor)
         if self._model.ir_version < FIRST_IR_WITHOUT_INPUTS:
             self._model.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, values.shape))
-        return name
-
-    def _free_name(self, base: str) -> str:
-        name, number = base, 1
-        while name in self._taken:
-            number += 1
-            name = f"{base}_{number}"
-        self._taken.add(name)
         return name

@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.model.graph import Body, Graph, Node, captured_names
+from onnx_dnscp.model.graph import Body, Graph, Node
 from onnx_dnscp.model.runtime import Session
-from onnx_dnscp.model.structure import bodies
+from onnx_dnscp.model.structure import bodies, captured_names
 from onnx_dnscp.model.trace import Trace
 from onnx_dnscp.tracing.probe import INTEGERS, ask, inferred_types, integers_in
 
 
-def trace_bodies(graph: Graph, seen: Trace, types: Mapping[str, onnx.TypeProto]) -> Trace:
+def trace_bodies(graph: Graph, trace: Trace, types: Mapping[str, onnx.TypeProto]) -> Trace:
     """Add what is inside sub-graphs: each is run as a model of its own on what it reads from outside.
 
     So both branches of an If are seen. What does not run stays unseen, and discovery leaves it whole.
     """
-    shapes, integers = dict(seen.shapes), dict(seen.integers)
+    shapes, integers = dict(trace.shapes), dict(trace.integers)
     for node in reversed(graph.nodes):  # outer sub-graphs before those inside them
         proto = graph.protos[node.index]
         for body, body_graph in zip(node.bodies, bodies(proto), strict=False):
@@ -33,7 +33,7 @@ def trace_bodies(graph: Graph, seen: Trace, types: Mapping[str, onnx.TypeProto])
                 continue
             shapes |= found.shapes
             integers |= found.integers
-    return Trace(shapes, integers, seen.batch)
+    return Trace(shapes, integers, trace.batch)
 
 
 def _run_body(
@@ -45,6 +45,30 @@ def _run_body(
     integers: Mapping[str, NDArray[Any]],
     types: Mapping[str, onnx.TypeProto],
 ) -> Trace:
+    model, feeds = _body_model(graph, node, body, body_graph, shapes, integers, types)
+    names, integer_names = ask(model.graph, {**types, **inferred_types(model)}, graph.stored)
+    session = Session(model, optimize=False)
+    integer_names = [n for n in integer_names if session.output_types[n] in INTEGERS]
+    seen = session.run(feeds, [*names.values(), *integer_names])
+    traced = {name: tuple(int(d) for d in seen[output]) for name, output in names.items()}
+    traced |= {name: value.shape for name, value in feeds.items()}
+    return Trace(traced, integers_in(feeds) | {n: seen[n] for n in integer_names}, 1)
+
+
+def _body_model(
+    graph: Graph,
+    node: Node,
+    body: Body,
+    body_graph: onnx.GraphProto,
+    shapes: Mapping[str, tuple[int, ...]],
+    integers: Mapping[str, NDArray[Any]],
+    types: Mapping[str, onnx.TypeProto],
+) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+    """A body as a model of its own, and what to feed it.
+
+    Raises:
+        KeyError: It reads what has no known type or shape.
+    """
     model = onnx.ModelProto(ir_version=graph.proto.ir_version, opset_import=graph.proto.opset_import)
     model.graph.CopyFrom(body_graph)
     declared = {i.name: i.type for i in body_graph.input}
@@ -62,13 +86,7 @@ def _run_body(
         feeds[name] = (np.zeros(shape) if value is None else value).astype(dtype)
         if name not in declared:
             model.graph.input.append(helper.make_tensor_value_info(name, kind.tensor_type.elem_type, shape))
-    names, integer_names = ask(model.graph, {**types, **inferred_types(model)}, graph.stored)
-    session = Session(model, optimize=False)
-    integer_names = [n for n in integer_names if session.output_types[n] in INTEGERS]
-    seen = session.run(feeds, [*names.values(), *integer_names])
-    traced = {name: tuple(int(d) for d in seen[output]) for name, output in names.items()}
-    traced |= {name: value.shape for name, value in feeds.items()}
-    return Trace(traced, integers_in(feeds) | {n: seen[n] for n in integer_names}, 1)
+    return model, feeds
 
 
 def _body_inputs(

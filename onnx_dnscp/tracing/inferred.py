@@ -6,7 +6,7 @@ classifiers and segmenters fulfil; a run of the network is needed only for the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ from onnx_dnscp.model.graph import Graph
 from onnx_dnscp.model.runtime import FIRST_IR_WITHOUT_INPUTS
 from onnx_dnscp.model.structure import copy_structure, is_big
 from onnx_dnscp.model.trace import Trace
-from onnx_dnscp.tracing.probe import FLOATS
-from onnx_dnscp.tracing.sizes import arithmetic_tensors, evaluate, shape_program, size_output
+from onnx_dnscp.tracing.probe import FLOATS, stored_integers, stored_shapes
+from onnx_dnscp.tracing.sizes import arithmetic_tensors, evaluate, read_by, shape_program, size_output
 
 _INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL})
 _SIZES = ("Shape", "Size")
@@ -32,10 +32,44 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
     Strict inference also checks sizes against each other (a flattened image against the weight that reads it), so that
     an inference that differs from the runtime's does not go unnoticed.
     """
-    if any(node.captured or node.bodies for node in graph.nodes):
+    if not _is_plain(graph):
         return None
-    if any(kind.tensor_type.elem_type not in FLOATS for kind in graph.inputs.values()):
-        return None
+    masks = _unread_masks(graph)
+    given = {*graph.stored, *masks, ""}
+    computed = [name for node in graph.nodes for name in node.outputs if name not in given]
+    shapes = {**stored_shapes(graph), **inputs}
+    known = stored_integers(graph)
+    structure = _at_sizes(graph, inputs)
+    types: dict[str, onnx.TypeProto.Tensor] = {}
+    for _ in range(_ROUNDS):
+        found = _infer(structure)
+        if found is None:
+            return None
+        types |= found
+        if _missing(computed, types):
+            return None
+        sized = _full_shapes(_missing(computed, shapes), types)
+        shapes |= sized
+        element_types = {name: types[name].elem_type for name in computed}
+        known = _integers(graph, shapes, known, element_types)
+        if not _missing(computed, shapes):
+            shapes |= {mask: shapes[kept] for mask, kept in masks.items()}
+            return None if _shaping(graph, element_types, known) else Trace(shapes, known, batch)
+        if not sized:
+            return None
+        structure = _what_is_open(structure, shapes, types, known)
+    return None
+
+
+def _is_plain(graph: Graph) -> bool:
+    """Whether there are neither sub-graphs nor inputs of integers, whose values might shape something."""
+    return all(kind.tensor_type.elem_type in FLOATS for kind in graph.inputs.values()) and not any(
+        node.captured or node.bodies for node in graph.nodes
+    )
+
+
+def _at_sizes(graph: Graph, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
+    """The model's structure, which declares the shapes of its inputs and no others."""
     structure = copy_structure(graph.proto, lambda _, tensor: is_big(tensor))
     structure.ir_version = max(structure.ir_version, FIRST_IR_WITHOUT_INPUTS)
     for info in structure.graph.input:
@@ -45,33 +79,11 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
     del structure.graph.value_info[:]  # what the file declares may hold for other sizes only
     for output in structure.graph.output:
         output.type.tensor_type.ClearField("shape")
-    shapes: dict[str, tuple[int, ...]] = {name: graph.stored.shape(name) for name in graph.stored}
-    shapes |= {s.values.name: tuple(s.dims) for s in graph.proto.graph.sparse_initializer} | dict(inputs)
-    known = {n: graph.stored[n] for n in graph.stored if graph.stored.dtype(n).kind in "ib"}
-    masks = _unread_masks(graph)
-    computed = [
-        name for node in graph.nodes for name in node.outputs if name and name not in graph.stored and name not in masks
-    ]
-    types: dict[str, onnx.TypeProto.Tensor] = {}
-    for _ in range(_ROUNDS):
-        found = _infer(structure)
-        if found is None:
-            return None
-        types |= found
-        if any(name not in types for name in computed):
-            return None
-        open_before = sum(name not in shapes for name in computed)
-        shapes |= {name: shape for name in computed if (shape := _full_shape(types[name])) is not None}
-        unknown = sum(name not in shapes for name in computed)
-        element_types = {name: types[name].elem_type for name in computed}
-        known = _integers(graph, shapes, known, element_types)
-        if not unknown:
-            shapes |= {mask: shapes[kept] for mask, kept in masks.items()}
-            return None if _shaping(graph, element_types, known) else Trace(shapes, known, batch)
-        if unknown == open_before:
-            return None
-        structure = _what_is_open(structure, shapes, types, known)
-    return None
+    return structure
+
+
+def _missing(names: Sequence[str], found: Container[str]) -> list[str]:
+    return [name for name in names if name not in found]
 
 
 def _unread_masks(graph: Graph) -> dict[str, str]:
@@ -94,9 +106,11 @@ def _infer(structure: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor] | Non
     return {info.name: info.type.tensor_type for info in (*inferred.value_info, *inferred.output)}
 
 
-def _full_shape(kind: onnx.TypeProto.Tensor) -> tuple[int, ...] | None:
-    sizes = [dim.dim_value for dim in kind.shape.dim]  # a size that is not known reads as 0
-    return tuple(sizes) if kind.HasField("shape") and min(sizes, default=1) > 0 else None
+def _full_shapes(names: Sequence[str], types: Mapping[str, onnx.TypeProto.Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes of those tensors whose every size is known."""
+    shapes = {name: tuple(dim.dim_value for dim in types[name].shape.dim) for name in names}
+    # A size that is not known reads as 0.
+    return {name: s for name, s in shapes.items() if types[name].HasField("shape") and min(s, default=1) > 0}
 
 
 def _what_is_open(
@@ -107,23 +121,27 @@ def _what_is_open(
 ) -> onnx.ModelProto:
     """The nodes whose results have no shape yet; what they read is declared, or stored where its value is known."""
     graph = structure.graph
-    nodes = [node for node in graph.node if any(name and name not in shapes for name in node.output)]
-    read = {name for node in nodes for name in node.input} - {name for node in nodes for name in node.output} - {""}
+    sized = {*shapes, ""}
+    nodes = [node for node in graph.node if not sized.issuperset(node.output)]
+    read = _read_by(nodes)
     rest = onnx.ModelProto(ir_version=structure.ir_version)
     rest.opset_import.extend(structure.opset_import)
     rest.functions.extend(structure.functions)
     rest.graph.name = graph.name
     rest.graph.node.extend(nodes)
     rest.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in read)
-    stored = {tensor.name for tensor in rest.graph.initializer}
-    for name in sorted(read - stored):
-        if name in values:
-            rest.graph.initializer.append(numpy_helper.from_array(np.asarray(values[name], order="C"), name))
-        elif name in types:
-            rest.graph.input.add(name=name).type.tensor_type.CopyFrom(types[name])
-    rest.graph.input.extend(info for info in graph.input if info.name in read - stored)
+    read -= {tensor.name for tensor in rest.graph.initializer}
+    for name in sorted(read & values.keys()):
+        rest.graph.initializer.append(numpy_helper.from_array(np.asarray(values[name], order="C"), name))
+    for name in sorted((read & types.keys()) - values.keys()):
+        rest.graph.input.add(name=name).type.tensor_type.CopyFrom(types[name])
+    rest.graph.input.extend(info for info in graph.input if info.name in read)
     rest.graph.sparse_initializer.extend(s for s in graph.sparse_initializer if s.values.name in read)
     return rest
+
+
+def _read_by(nodes: Sequence[onnx.NodeProto]) -> set[str]:
+    return {name for node in nodes for name in node.input} - {name for node in nodes for name in node.output} - {""}
 
 
 def _shaping(graph: Graph, types: Mapping[str, int], known: Mapping[str, NDArray[Any]]) -> bool:
@@ -145,8 +163,6 @@ def _integers(
     wanted = [name for name in unknown if name in found]
     if wanted:
         nodes = shape_program(graph, Trace(shapes, known, 1), wanted)
-        made = {output for node in nodes for output in node.outputs}
-        read = {i for node in nodes for i in node.inputs if i and i not in made}
-        feeds = {name: known[name] if name in known else graph.stored[name] for name in read}
+        feeds = {name: known[name] if name in known else graph.stored[name] for name in read_by(nodes)}
         known |= evaluate(graph, nodes, feeds, wanted)
     return known

@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, shape_inference
 
+from onnx_dnscp.model.graph import Graph
+
 INTEGERS = frozenset({"tensor(int64)", "tensor(int32)", "tensor(bool)"})
 FLOATS = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
@@ -19,6 +21,17 @@ FLOATS = frozenset(
 def integers_in(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Those of some arrays that a trace keeps the values of."""
     return {name: value for name, value in feeds.items() if value.dtype in (np.int64, np.int32, np.bool_)}
+
+
+def stored_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """Shapes of all stored tensors, sparse ones included."""
+    sparse = {s.values.name: tuple(s.dims) for s in graph.proto.graph.sparse_initializer}
+    return {name: graph.stored.shape(name) for name in graph.stored} | sparse
+
+
+def stored_integers(graph: Graph) -> dict[str, NDArray[Any]]:
+    """Values of the stored integers and flags."""
+    return {name: graph.stored[name] for name in graph.stored if graph.stored.dtype(name).kind in "ib"}
 
 
 def ask(

@@ -20,7 +20,7 @@ _MAX_CONSTANT = 1 << 16  # elements; larger tensors are data, not shape arithmet
 
 def follow_shapes(
     graph: Graph,
-    seen: Trace,
+    trace: Trace,
     operands: Sequence[tuple[Node, int]],
     shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
 ) -> dict[tuple[int, int], NDArray[Any]]:
@@ -28,33 +28,37 @@ def follow_shapes(
 
     Args:
         graph: The graph whose operands are asked for.
-        seen: Its trace.
+        trace: Its trace.
         operands: (node, operand position); omitted operands are left out of the result.
         shapes: Tensors whose shape changes: (before, after).
     """
     names = {(n.index, i): n.inputs[i] for n, i in operands if i < len(n.inputs) and n.inputs[i]}
     wanted = sorted({name for name in names.values() if name not in graph.stored})
-    nodes = shape_program(graph, seen, wanted)
+    nodes = shape_program(graph, trace, wanted)
     made = {output for node in nodes for output in node.outputs}
-    known: dict[str, NDArray[Any]] = {}
-    for name in {*wanted, *names.values(), *(i for node in nodes for i in node.inputs if i)} - made:
+
+    def value(name: str) -> NDArray[Any]:
         source = graph.producer.get(name)
         if source is not None and source.op_type in ("Shape", "Size") and source.inputs[0] in shapes:
-            known[name] = size_output(source, shapes[source.inputs[0]][1])
-        else:
-            known[name] = graph.stored[name] if name in graph.stored else seen.integers[name]
-    if nodes:
-        feeds = {name: known[name] for node in nodes for name in node.inputs if name in known}
-        known |= evaluate(graph, nodes, feeds, [n for n in wanted if n in made])
-    return {key: np.asarray(known[name]) for key, name in names.items()}
+            return size_output(source, shapes[source.inputs[0]][1])
+        return graph.stored[name] if name in graph.stored else trace.integers[name]
+
+    feeds = {name: value(name) for name in read_by(nodes)}
+    known = evaluate(graph, nodes, feeds, [name for name in wanted if name in made]) if nodes else {}
+    return {key: np.asarray(known[name] if name in known else value(name)) for key, name in names.items()}
 
 
-def shape_program(graph: Graph, seen: Trace, wanted: Sequence[str]) -> list[Node]:
+def read_by(nodes: Sequence[Node]) -> set[str]:
+    """Tensors that some nodes read and none of them makes."""
+    return {name for node in nodes for name in node.inputs} - {name for node in nodes for name in node.outputs} - {""}
+
+
+def shape_program(graph: Graph, trace: Trace, wanted: Sequence[str]) -> list[Node]:
     """The nodes that compute integer tensors from constants and `Shape` outputs, in graph order.
 
     Numbers in between may be floats (`floor(float(size) / 2)`) as long as nothing but sizes goes into them.
     """
-    arithmetic = arithmetic_tensors(graph, seen, wanted)
+    arithmetic = arithmetic_tensors(graph, trace, wanted)
     needed: dict[int, Node] = {}
     stack = list(wanted)
     while stack:
@@ -67,38 +71,41 @@ def shape_program(graph: Graph, seen: Trace, wanted: Sequence[str]) -> list[Node
     return [needed[i] for i in sorted(needed)]
 
 
-def arithmetic_tensors(graph: Graph, seen: Trace, wanted: Iterable[str]) -> set[str]:
+def arithmetic_tensors(graph: Graph, trace: Trace, wanted: Iterable[str]) -> set[str]:
     """Small tensors that are stored, were traced as integers, or are computed from such alone.
 
     Args:
         graph: The graph.
-        seen: Its trace.
+        trace: Its trace.
         wanted: Those that matter, besides what they are computed from; others may be missing from the answer.
     """
-    shapes = seen.shapes
+    small, nodes = _small_tensors_behind(graph, trace, wanted)
+    found = {name for name in small if name in graph.stored or name in trace.integers}
+    for node in nodes:
+        if all(not i or i in found for i in node.inputs):
+            found.update(o for o in node.outputs if o and _is_small(trace, o))
+    return found
 
-    def is_small(name: str) -> bool:
-        return name in shapes and math.prod(shapes[name]) <= _MAX_CONSTANT
 
-    found: set[str] = set()
-    behind: dict[int, Node] = {}
-    looked_at: set[str] = set()
+def _small_tensors_behind(graph: Graph, trace: Trace, wanted: Iterable[str]) -> tuple[set[str], list[Node]]:
+    """The small ones among some tensors and what they are computed from, and the nodes in between, in graph order."""
+    small: set[str] = set()
+    nodes: dict[int, Node] = {}
     stack = list(wanted)
     while stack:
         name = stack.pop()
-        if name in looked_at or not is_small(name):
+        if name in small or not _is_small(trace, name):
             continue
-        looked_at.add(name)
-        if name in graph.stored or name in seen.integers:
-            found.add(name)
+        small.add(name)
         node = graph.producer.get(name)
-        if node is not None and node.index not in behind and node.inputs and not node.captured:
-            behind[node.index] = node
+        if node is not None and node.index not in nodes and not node.captured:
+            nodes[node.index] = node
             stack += [i for i in node.inputs if i]
-    for index in sorted(behind):
-        if all(not i or i in found for i in behind[index].inputs):
-            found.update(o for o in behind[index].outputs if o and is_small(o))
-    return found
+    return small, [nodes[index] for index in sorted(nodes) if nodes[index].inputs]
+
+
+def _is_small(trace: Trace, name: str) -> bool:
+    return name in trace.shapes and math.prod(trace.shapes[name]) <= _MAX_CONSTANT
 
 
 def size_output(node: Node, shape: tuple[int, ...]) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ from onnx_dnscp.model.structure import split_weights
 from onnx_dnscp.model.trace import Trace
 from onnx_dnscp.tracing.bodies import trace_bodies
 from onnx_dnscp.tracing.inferred import infer_trace
-from onnx_dnscp.tracing.probe import FLOATS, INTEGERS, ask, inferred_types, integers_in
+from onnx_dnscp.tracing.probe import FLOATS, INTEGERS, ask, inferred_types, integers_in, stored_integers, stored_shapes
 
 TRACE_BATCHES = (2, 1)  # 2 tells a batch axis from a size-1 axis; some "dynamic" graphs only run with 1
 MAX_INPUT = 1 << 27  # elements, which are drawn as float64: 1 GB
@@ -64,9 +64,9 @@ def _trace_at(graph: Graph, candidates: Sequence[Mapping[str, tuple[int, ...]]],
     return inferred
 
 
-def _largest(graph: Graph, seen: Trace) -> int:
+def _largest(graph: Graph, trace: Trace) -> int:
     """Elements of the largest tensor that is computed."""
-    return max((math.prod(shape) for name, shape in seen.shapes.items() if name not in graph.stored), default=0)
+    return max((math.prod(shape) for name, shape in trace.shapes.items() if name not in graph.stored), default=0)
 
 
 def _check_sizes(shapes: Mapping[str, tuple[int, ...]], limit: int, what: str) -> None:
@@ -108,12 +108,10 @@ def _run_and_look(graph: Graph, candidates: Iterable[Mapping[str, tuple[int, ...
             failure = failure or error
             continue
         traced = {name: tuple(int(d) for d in seen[output]) for name, output in shape_names.items()}
-        traced |= {name: graph.stored.shape(name) for name in graph.stored} | dict(shapes)
-        traced |= {s.values.name: tuple(s.dims) for s in graph.proto.graph.sparse_initializer}
-        stored = {n: graph.stored[n] for n in graph.stored if graph.stored.dtype(n).kind in "ib"}
-        result = Trace(traced, stored | integers_in(feeds) | {n: seen[n] for n in integer_names}, _batch(shapes))
-        return trace_bodies(graph, result, types)
-    raise failure or ModelError("The model has no inputs to run it with.")
+        traced |= stored_shapes(graph) | dict(shapes)
+        integers = stored_integers(graph) | integers_in(feeds) | {name: seen[name] for name in integer_names}
+        return trace_bodies(graph, Trace(traced, integers, _batch(shapes)), types)
+    raise failure or ModelError(f"{what} has no inputs to run it with.")
 
 
 def _batch(shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_dnscp.errors import RequestError
+from onnx_dnscp.model.editor import set_attribute, set_elements
 from onnx_dnscp.model.runtime import MAX_IR_VERSION, first_line
 from onnx_dnscp.model.units import Mask
 from onnx_dnscp.system.atomic import current_umask
@@ -104,8 +105,7 @@ def _accumulate_gradients(model: onnx.ModelProto, trainable: list[str]) -> list[
         outputs.append(helper.make_tensor_value_info(done, TensorProto.BOOL, [1]))
         learned.append(gradients[output.name])
     graph.input.append(helper.make_tensor_value_info(_RESET, TensorProto.BOOL, [1]))
-    del graph.output[:]
-    graph.output.extend(outputs)
+    set_elements(graph.output, outputs)
     return learned
 
 
@@ -117,8 +117,7 @@ def _evaluation_model(forward: onnx.ModelProto) -> onnx.ModelProto:
     for node in model.graph.node:
         if node.op_type == "BatchNormalization":
             del node.output[1:]  # in this mode there may be no more
-            for attribute in [a for a in node.attribute if a.name == "training_mode"]:
-                attribute.i = 0
+            set_attribute(node, "training_mode", 0)
     name_nodes(model)
     return model
 

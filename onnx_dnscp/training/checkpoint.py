@@ -10,9 +10,9 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -22,11 +22,11 @@ from onnx_dnscp.errors import UsageError
 from onnx_dnscp.model.runtime import first_line
 from onnx_dnscp.model.units import Mask
 from onnx_dnscp.system.atomic import atomic_file
+from onnx_dnscp.training.stage import StageId
 
-PhaseName = Literal["train", "fine-tune"]
 Array = NDArray[Any]
 
-FORMAT = "onnx-dnscp-checkpoint/2"
+FORMAT = "onnx-dnscp-checkpoint/3"
 _HEADER = "header"
 _MASK = "mask"
 _GROUPS = ("weights", "optimizer", "method")  # dictionaries of arrays, by attribute of the state
@@ -39,12 +39,12 @@ class PhaseState:
     The position in the data is `step` too: batches are the same for the same seed.
 
     Attributes:
-        name: "train" (masks move) or "fine-tune".
+        stage: Which one.
         num_steps: Of the whole phase.
         step: Steps done.
         seconds: Spent on them.
-        weights: Learned tensors and running statistics; the engine's own arrays while the phase runs.
-        optimizer: The optimiser's state; its own arrays while the phase runs.
+        weights: Learned tensors and running statistics; read from the engine while the phase runs.
+        optimizer: The optimiser's state; likewise.
         mask: (units,) for the next step; None before the first, and in a phase without masks.
         method: The pruning method's state: JSON values and arrays.
         notes: What the user should know about the training graph.
@@ -53,12 +53,12 @@ class PhaseState:
         whole: False while a step is changing the arrays.
     """
 
-    name: PhaseName
+    stage: StageId
     num_steps: int
     step: int = 0
     seconds: float = 0.0
-    weights: dict[str, Array] = field(default_factory=dict)
-    optimizer: dict[str, Array] = field(default_factory=dict)
+    weights: Mapping[str, Array] = field(default_factory=dict)
+    optimizer: Mapping[str, Array] = field(default_factory=dict)
     mask: Mask | None = None
     method: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class PhaseState:
 
     def copy(self) -> PhaseState:
         """The same state in arrays of its own."""
-        return deepcopy(self)
+        return deepcopy(replace(self, weights=dict(self.weights), optimizer=dict(self.optimizer)))
 
 
 def save_state(path: Path, state: PhaseState, counts: Mapping[str, int]) -> None:
@@ -95,7 +95,8 @@ def save_state(path: Path, state: PhaseState, counts: Mapping[str, int]) -> None
     assert state.whole, "half a step is no state"
     header = {
         "format": FORMAT,
-        "name": state.name,
+        "round": state.stage.round,
+        "kind": state.stage.kind,
         "num_steps": state.num_steps,
         "step": state.step,
         "seconds": state.seconds,
@@ -128,11 +129,13 @@ def load_state(path: Path) -> tuple[PhaseState, dict[str, int]]:
         header = json.loads(arrays.pop(_HEADER).tobytes())
         if header["format"] != FORMAT:
             raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
-        state = PhaseState(header["name"], header["num_steps"], header["step"], header["seconds"])
-        state.mask, state.method = arrays.pop(_MASK, None), header["method"]
+        stage = StageId(header["round"], header["kind"])
+        mask = arrays.pop(_MASK, None)
+        groups: dict[str, Any] = {"weights": {}, "optimizer": {}, "method": header["method"]}
         for key, value in arrays.items():
             group, name = key.split("/", 1)
-            getattr(state, group)[unquote(name)] = value
+            groups[group][unquote(name)] = value
+        state = PhaseState(stage, header["num_steps"], header["step"], header["seconds"], mask=mask, **groups)
         state.first_loss, state.num_exploded = header["first_loss"], header["num_exploded"]
         state.notes, counts = tuple(header["notes"]), dict(header["counts"])
     except (OSError, LookupError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
@@ -142,16 +145,16 @@ def load_state(path: Path) -> tuple[PhaseState, dict[str, int]]:
     return state, counts
 
 
-def copy_arrays(source: Mapping[str, Array], target: Mapping[str, Array], what: str) -> None:
-    """Copy arrays into others of the same names, in place.
+def check_same(saved: Mapping[str, Array], current: Mapping[str, Array]) -> None:
+    """Make sure that weights of a checkpoint are those of a training graph.
 
     Raises:
         UsageError: Names or shapes differ, so the checkpoint was written by another version of this tool.
     """
-    if {n: a.shape for n, a in source.items()} != {n: a.shape for n, a in target.items()}:
+    known, wanted = ({name: value.shape for name, value in arrays.items()} for arrays in (saved, current))
+    if known != wanted:
+        first = min(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
         raise UsageError(
-            f"The {what} in the checkpoint are not those of this model's training graph: another version of "
-            "onnx-dnscp wrote it. Go on with that version, or begin again."
+            f"The weights in the checkpoint are not those of this model's training graph ({first!r} is one that "
+            "differs): another version of onnx-dnscp wrote it. Go on with that version, or begin again."
         )
-    for name, value in source.items():
-        target[name][...] = value

@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-
-@dataclass(frozen=True)
-class Passage:
-    """How gradients pass an operator.
-
-    Attributes:
-        through: Operands that get one; None is all of them.
-        around: Operands that may vary without one: indices and conditions, which move the result in steps.
-        results: Outputs that carry one, from the first on; None is all of them.
-    """
-
-    through: tuple[int, ...] | None = None
-    around: tuple[int, ...] = ()
-    results: int | None = None
-
-    def lets_vary(self, position: int) -> bool:
-        """Whether an operand may depend on what learns."""
-        return self.through is None or position in self.through or position in self.around
-
+from onnx_dnscp.model.editor import attributes
+from onnx_dnscp.training.abilities import Abilities, Passage
 
 _STEPS = Passage((), (0, 1, 2))  # the result moves in steps: its derivative is 0 wherever there is one
 _EVERYTHING = (
@@ -66,14 +47,14 @@ def passage(node: onnx.NodeProto) -> Passage | None:
 
     Reductions and activations that are decomposed before (training/decompositions) need no entry here.
     """
-    attributes: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if node.op_type == "Cast" and attributes["to"] != TensorProto.FLOAT:
+    given = attributes(node)
+    if node.op_type == "Cast" and given["to"] != TensorProto.FLOAT:
         return _STEPS
-    if node.op_type == "Pad" and attributes.get("mode", b"constant") != b"constant":
+    if node.op_type == "Pad" and given.get("mode", "constant") != "constant":
         return None
-    if attributes.get("reduction", b"none") != b"none":
+    if given.get("reduction", "none") != "none":
         return None  # for ScatterElements and ScatterND the runtime takes no notice of it
-    if node.op_type == "BatchNormalization" and not attributes.get("training_mode"):
+    if node.op_type == "BatchNormalization" and not given.get("training_mode"):
         return None  # the runtime's gradient of inference mode is wrong
     return _TABLE.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
 
@@ -83,3 +64,7 @@ def jumps(model: onnx.ModelProto) -> bool:
     producer = {name: node for node in model.graph.node for name in node.output}
     sources = (producer.get(node.input[0]) for node in model.graph.node if node.op_type == "Cast")
     return any(source is not None and passage(source) is _STEPS for source in sources)
+
+
+ORT_ABILITIES = Abilities(passage, decomposed=lambda node: True)
+"""Of ONNX Runtime 1.19: every rule in `decompositions/` is there because it has no right gradient."""

@@ -31,5 +31,5 @@ def check_sound(loss: float, norm: float, state: PhaseState) -> None:
     else:
         return
     raise DivergenceError(
-        f"Training diverged: {what} at step {state.step + 1} of the {state.name} phase; try a smaller --lr."
+        f"Training diverged: {what} at step {state.step + 1} of the {state.stage} phase; try a smaller --lr."
     )

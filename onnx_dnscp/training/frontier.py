@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import onnx
 
-from onnx_dnscp.model.graph import Graph, captured_names
-from onnx_dnscp.model.structure import bodies
+from onnx_dnscp.model.editor import names_read
+from onnx_dnscp.model.graph import Graph
 from onnx_dnscp.model.taps import behind_squashing
-from onnx_dnscp.training.differentiable import passage
+from onnx_dnscp.training.abilities import Abilities
+from onnx_dnscp.training.differentiable import ORT_ABILITIES
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def find_frontier(
     learned: Collection[str],
     known: Collection[str],
     *,
+    abilities: Abilities = ORT_ABILITIES,
     squashed: bool = False,
 ) -> Frontier:
     """Walk from the outputs back to the first tensors that gradients reach.
@@ -59,9 +61,10 @@ def find_frontier(
         inputs: Graph inputs that hold data.
         learned: Those that learn.
         known: Tensors that the original has too, so that a teacher can be asked for them.
+        abilities: Of the engine that is to train.
         squashed: Whether to look at outputs as they are, and not behind a final squashing.
     """
-    reach = _Reach(model, inputs, learned)
+    reach = _Reach(model, inputs, learned, abilities)
     taps: dict[str, tuple[str, ...]] = {}
     stops: dict[str, tuple[str, ...]] = {}
     for output in graph.outputs:
@@ -86,21 +89,6 @@ def find_frontier(
     return Frontier(taps, stops)
 
 
-def cut_behind(model: onnx.ModelProto, wanted: Collection[str]) -> None:
-    """Remove, in place, every node and initializer that none of the `wanted` tensors needs."""
-    graph = model.graph
-    needed = set(wanted)
-    kept = []
-    for node in reversed(graph.node):
-        if not needed.isdisjoint(node.output):
-            needed.update(filter(None, _operands(node)))
-            kept.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    for tensor in [t for t in graph.initializer if t.name not in needed]:
-        graph.initializer.remove(tensor)
-
-
 class _Reach:
     """Which tensors depend on data and on learned weights, and which of them carry a gradient to a learned weight.
 
@@ -110,20 +98,22 @@ class _Reach:
         stops: Output of a node that gradients reach and do not pass, to what messages call the node.
     """
 
-    def __init__(self, model: onnx.ModelProto, inputs: Collection[str], learned: Collection[str]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, inputs: Collection[str], learned: Collection[str], abilities: Abilities
+    ) -> None:
         self._producer = {name: node for node in model.graph.node for name in node.output if name}
-        read = {name for node in model.graph.node for name in _operands(node)} | {o.name for o in model.graph.output}
+        read = {name for node in model.graph.node for name in names_read(node)} | {o.name for o in model.graph.output}
         fed, moved, passed = set(inputs), set(learned), set(learned)
         lost: set[str] = set()  # what no gradient passes, and all that is computed from it
         self.stops: dict[str, str] = {}
         for node in model.graph.node:
-            operands, results = _operands(node), [name for name in node.output if name]
+            operands, results = names_read(node), [name for name in node.output if name]
             if not fed.isdisjoint(operands):
                 fed.update(results)
             if moved.isdisjoint(operands):
                 continue
             moved.update(results)
-            rule = passage(node)
+            rule = abilities.passage(node)
             if node.op_type == "TopK" and node.output[1] in read:
                 rule = None  # student and teacher would be compared at different positions
             if rule is None or any(name in moved and not rule.lets_vary(i) for i, name in enumerate(operands)):
@@ -140,12 +130,7 @@ class _Reach:
 
     def operands(self, name: str) -> list[str]:
         """What the node that makes a tensor reads."""
-        return _operands(self._producer[name]) if name in self._producer else []
-
-
-def _operands(node: onnx.NodeProto) -> list[str]:
-    """All names a node reads, those that its bodies take from outside last."""
-    return [*node.input, *(name for body in bodies(node) for name in captured_names(body))]
+        return names_read(self._producer[name]) if name in self._producer else []
 
 
 def listed(names: Iterable[str]) -> str:

@@ -54,8 +54,10 @@ def build_gradient_graph(view: TrainingView, *, rewrites: bool = False) -> onnx.
     try:
         serialized = model.SerializeToString()
     except ValueError as error:  # protobuf cannot write more than 2 GB
+        size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
         raise RequestError(
-            "The tensors that do not learn take more than 2 GB, which ONNX Runtime cannot train with; use --no-train."
+            f"The tensors that do not learn take {size / 1e9:.1f} GB, and ONNX Runtime can train with 2 GB; "
+            "use --no-train."
         ) from error
     built = onnx.load_model_from_string(_WORKER.build(serialized, view.trainable))
     pass_gradients_through_masks(built, set(view.masks))

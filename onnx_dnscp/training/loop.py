@@ -1,121 +1,84 @@
-"""One training phase: batches through an engine, an optimiser and, in the dynamic phase, a pruning method."""
+"""One training phase: batches through an engine and, while masks move, a pruning method."""
 
 from __future__ import annotations
 
 import time
-from collections import ChainMap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.masks.budget import Budget
-from onnx_dnscp.model.units import Mask, Units
-from onnx_dnscp.training.checkpoint import PhaseName, PhaseState, copy_arrays
+from onnx_dnscp.model.units import FIXED, Mask, Units
+from onnx_dnscp.training.checkpoint import PhaseState, check_same
 from onnx_dnscp.training.divergence import check_sound
-from onnx_dnscp.training.engines.base import Engine
+from onnx_dnscp.training.engines.base import Engine, Feeds, StepResult
 from onnx_dnscp.training.losses.base import Loss
-from onnx_dnscp.training.method import MaskHistory, Method, StepState
-from onnx_dnscp.training.optimizers import DEFAULT_CLIP, Optimizer, add_gradients, clip_gradients
+from onnx_dnscp.training.method import Method, StepState
 from onnx_dnscp.training.passes.float32 import as_float32
+from onnx_dnscp.training.progress import LiveWidth, Progress
 from onnx_dnscp.training.schedule import Schedule
+from onnx_dnscp.training.stage import StageId
 from onnx_dnscp.training.view import MASK_INPUT
-
-Gradients = dict[str, NDArray[Any]]
+from onnx_dnscp.training.weights import SlicedAxis, Vector, WithStored
 
 SETTLED_SHARE = 0.15  # of the dynamic phase, at its end: masks no longer move, weights and batch norm follow them
 
-
-class GroupWidth(NamedTuple):
-    """How many of a group's channels are on."""
-
-    id: int
-    name: str  # of the first node that reads it
-    width: int
-    kept: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run is.
-
-    Attributes:
-        phase: "train" (masks move) or "fine-tune".
-        step: Steps done in this phase.
-        num_steps: Steps of this phase.
-        loss: Of the last batch, or the mean over the batches of the last step.
-        ratio: Pruned share so far, in the run's metric.
-        recovered: Channels that came back so far.
-        seconds_left: Of this phase, from the speed so far.
-        learning_rate: Of the last step.
-        gradient_norm: Of the last step, before clipping.
-        accuracy: Of the network as it is, where it was measured after this step.
-        groups: While masks move; for those who watch, no part of a run's record.
-        run_seconds_left: With all that comes after this phase, if that can be said; no part of the record either.
-    """
-
-    phase: str
-    step: int
-    num_steps: int
-    loss: float
-    ratio: float
-    recovered: int
-    seconds_left: float
-    learning_rate: float
-    gradient_norm: float
-    accuracy: float | None = None
-    groups: tuple[GroupWidth, ...] = ()
-    run_seconds_left: float | None = None
-
-    def recorded(self) -> dict[str, Any]:
-        """What belongs into the record of a run."""
-        return {name: value for name, value in vars(self).items() if name not in ("groups", "run_seconds_left")}
-
-
-Listener = Callable[[Progress], None]
-"""Hears about every step of a run, between that step and the next."""
-
-Observer = Callable[[PhaseState, Progress], None]  # sees every state between two steps, and may keep it
+Observer = Callable[[PhaseState, Progress], None]
+"""Sees every state between two steps, and may keep it."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What both phases have in common.
+    """What all phases have in common.
 
     Attributes:
+        stage: Which one it is.
         batches: Endless batches, from a position on.
         schedule: The learning rate of every step.
         accumulate: Batches per step; their gradients are averaged.
-        clip: Common norm that gradients are scaled down to; 0 leaves them alone.
         notes: What the user should know about the training graph.
     """
 
-    name: PhaseName
+    stage: StageId
     engine: Engine
     loss: Loss
-    optimizer: Optimizer
     batches: Callable[[int], Iterator[Batch]]
     schedule: Schedule
     accumulate: int = 1
-    clip: float = DEFAULT_CLIP
     notes: tuple[str, ...] = ()
 
     def begin(self, saved: PhaseState | None = None) -> PhaseState:
-        """The state before the first step, or a saved one, put into the engine and the optimiser.
+        """The state before the first step, or a saved one, put into the engine.
 
         Raises:
             UsageError: The saved state does not fit.
         """
-        state = PhaseState(self.name, self.schedule.num_steps, notes=self.notes)
+        state = PhaseState(self.stage, self.schedule.num_steps, notes=self.notes)
         if saved is not None:
-            copy_arrays(saved.weights, self.engine.weights, "weights")
-            self.optimizer.state.update(saved.optimizer)
+            check_same(saved.weights, self.engine.parameters)
+            self.engine.restore(saved.weights, saved.optimizer)
             state = replace(saved, num_steps=state.num_steps, notes=self.notes)
-        state.weights, state.optimizer = self.engine.weights, self.optimizer.state
+        state.weights, state.optimizer = self.engine.parameters, self.engine.optimizer_state
         return state
+
+
+class Watched(Protocol):
+    """What a phase says of masks, in the terms of those who watch the run."""
+
+    def moved(self, step: int, before: Mask, after: Mask, *, settling: bool = False) -> None:
+        """Hear that the mask has changed after so many steps."""
+
+    def ratio(self, mask: Mask) -> float:
+        """Pruned share, in the run's metric."""
+
+    def widths(self, mask: Mask) -> tuple[LiveWidth, ...]:
+        """How many channels of every group are on."""
+
+    @property
+    def recovered(self) -> int:
+        """Channels that came back so far."""
 
 
 def moving_steps(num_steps: int) -> int:
@@ -124,60 +87,77 @@ def moving_steps(num_steps: int) -> int:
 
 
 def train_with_masks(
-    phase: Phase,
-    state: PhaseState,
-    units: Units,
-    method: Method,
-    budget: Budget,
-    history: MaskHistory,
-    observe: Observer,
+    phase: Phase, state: PhaseState, units: Units, method: Method, first: Mask, watched: Watched, observe: Observer
 ) -> Mask:
     """The dynamic phase: train while masks fall and come back; return the final mask.
 
     For the last `SETTLED_SHARE` of the phase the masks are frozen at the target, so that the network meets surgery
-    used to its final width. `state` moves on; drops and recoveries are added to `history`.
+    used to its final width. `state` moves on.
+
+    Args:
+        phase: With a view that the method has extended.
+        state: From `phase.begin`.
+        units: Of the network.
+        method: Has given `first`, or been given what it remembers by `state`.
+        first: (units,) the mask before the first step of a phase that begins.
+        watched: Hears of every drop and recovery.
+        observe: Sees every state.
 
     Raises:
         DivergenceError: The loss or a gradient is no longer finite, or the loss has exploded.
     """
     moving = moving_steps(phase.schedule.num_steps)
     # Consumers whose weights do not learn (quantised or half-precision ones) are judged by what the file stores.
-    weights = ChainMap(phase.engine.weights, dict(units.graph.stored))
+    weights = WithStored(phase.engine.parameters, units.graph.stored)
+    axes = _UnitAxes(units, phase.engine.trainable) if "derivatives" in method.needs else None
     if state.mask is None:
-        mask = method.begin(units.graph.stored, moving)  # the weights may be repaired already, for this very mask
-        history.record(0, np.ones_like(mask), mask, units)
-        state.mask, state.method = mask, method.state()
+        watched.moved(0, np.ones_like(first), first)
+        state.mask, state.method = first, method.state()
     else:
-        mask = state.mask
         method.restore(state.method)
+    mask = state.mask
 
-    def after(step: int, gradients: Gradients) -> None:
+    def after(step: int, result: StepResult) -> None:
         nonlocal mask
         if step > moving:
             return
-        done = StepState(step, moving, mask, weights, gradients)
+        derivatives = None if axes is None else axes.of_units(result.derivatives)
+        done = StepState(step, moving, mask, weights, derivatives)
         following = method.after_step(done) if step < moving else method.finish(weights, mask)
-        history.record(step, mask, following, units, settling=step == moving)
+        watched.moved(step, mask, following, settling=step == moving)
         mask = following
         state.mask, state.method = mask, method.state()
+
+    def progress(partial: Progress) -> Progress:
+        return replace(partial, ratio=watched.ratio(mask), recovered=watched.recovered, groups=watched.widths(mask))
 
     _run(
         phase,
         state,
-        observe,
+        lambda state, partial: observe(state, progress(partial)),
         feed_mask=lambda: mask,
         after=after,
-        ratio=lambda: budget.ratio(mask),
-        recovered=lambda: history.num_recovered,
-        groups=lambda: group_widths(units, mask),
+        derivatives=() if axes is None else axes.axes,
     )
     return mask
 
 
-def group_widths(units: Units, mask: Mask) -> tuple[GroupWidth, ...]:
-    """How many channels of every group are on."""
-    kept = np.bincount(units.group_of[mask], minlength=len(units.groups)).tolist()
-    return tuple(GroupWidth(g.id, g.consumers[0], g.width, n) for g, n in zip(units.groups, kept, strict=True))
+class _UnitAxes:
+    """The axes on which trainable weights read units."""
+
+    def __init__(self, units: Units, trainable: Sequence[str]) -> None:
+        self._num_units = units.num_units
+        owners = {(c.weight, c.axis): c.stored_units for c in reversed(units.consumers) if c.weight in trainable}
+        self.axes = [SlicedAxis(*key, stored_units.size) for key, stored_units in owners.items()]
+        self._owners = list(owners.values())
+
+    def of_units(self, sums: Sequence[Vector]) -> Vector:
+        """(units,) the sum over all slices of each unit."""
+        total = np.zeros(self._num_units)
+        for owners, values in zip(self._owners, sums, strict=True):
+            inside = owners != FIXED
+            total += np.bincount(owners[inside], weights=values[inside], minlength=self._num_units)
+        return total
 
 
 def fine_tune(phase: Phase, state: PhaseState, ratio: float, recovered: int, observe: Observer) -> None:
@@ -186,7 +166,7 @@ def fine_tune(phase: Phase, state: PhaseState, ratio: float, recovered: int, obs
     Raises:
         DivergenceError: The loss or a gradient is no longer finite, or the loss has exploded.
     """
-    _run(phase, state, observe, ratio=lambda: ratio, recovered=lambda: recovered)
+    _run(phase, state, lambda state, partial: observe(state, replace(partial, ratio=ratio, recovered=recovered)))
 
 
 def _run(
@@ -194,63 +174,43 @@ def _run(
     state: PhaseState,
     observe: Observer,
     *,
-    ratio: Callable[[], float],
-    recovered: Callable[[], int],
     feed_mask: Callable[[], Mask] | None = None,
-    after: Callable[[int, Gradients], None] | None = None,
-    groups: Callable[[], tuple[GroupWidth, ...]] = tuple,
+    after: Callable[[int, StepResult], None] | None = None,
+    derivatives: Sequence[SlicedAxis] = (),
 ) -> None:
     batches = phase.batches(state.step * phase.accumulate)
     started = time.monotonic() - state.seconds
     while not state.is_done:
         state.whole = False
         with np.errstate(over="ignore", invalid="ignore"):  # whatever overflows is found in the next loss
-            loss, gradients = _gradients(phase, batches, None if feed_mask is None else feed_mask())
-            norm = clip_gradients(gradients, phase.clip)
-            check_sound(loss, norm, state)
             rate = phase.schedule(state.step)
-            phase.optimizer.update(phase.engine.weights, gradients, rate)
+            feeds = (_feeds(phase, next(batches), feed_mask) for _ in range(phase.accumulate))
+            result = phase.engine.step(feeds, rate, derivatives)
+            check_sound(result.loss, result.gradient_norm, state)
             state.step += 1
             if after is not None:
-                after(state.step, gradients)
+                after(state.step, result)
         state.seconds = time.monotonic() - started
         state.whole = True
         left = state.seconds / state.step * (state.num_steps - state.step)
         observe(
             state,
             Progress(
-                phase.name,
+                str(phase.stage),
                 state.step,
                 state.num_steps,
-                loss,
-                ratio(),
-                recovered(),
-                left,
-                rate,
-                norm,
-                groups=groups(),
+                result.loss,
+                ratio=0.0,
+                recovered=0,
+                seconds_left=left,
+                learning_rate=rate,
+                gradient_norm=result.gradient_norm,
             ),
         )
 
 
-def _gradients(phase: Phase, batches: Iterator[Batch], mask: Mask | None) -> tuple[float, Gradients]:
-    """Loss and gradients of one step: of one batch, or the mean over `phase.accumulate` equal ones."""
-    losses: list[float] = []
-    total: Gradients = {}
-    for _ in range(phase.accumulate):
-        batch = next(batches)
-        feeds = as_float32({**batch.inputs, **phase.loss.feeds(batch)})
-        if mask is not None:
-            feeds[MASK_INPUT] = np.append(mask, True).astype(np.float32)
-        loss, gradients = phase.engine.step(feeds)
-        losses.append(loss)
-        if phase.accumulate == 1:
-            total = gradients
-        elif not total:
-            total = {name: gradient.copy() for name, gradient in gradients.items()}  # the engine may reuse its own
-        else:
-            add_gradients(total, gradients)
-    if phase.accumulate > 1:
-        for gradient in total.values():
-            gradient *= 1.0 / phase.accumulate
-    return sum(losses) / len(losses), total
+def _feeds(phase: Phase, batch: Batch, feed_mask: Callable[[], Mask] | None) -> Feeds:
+    feeds = as_float32({**batch.inputs, **phase.loss.feeds(batch)})
+    if feed_mask is not None:
+        feeds[MASK_INPUT] = np.append(feed_mask(), True).astype(np.float32)
+    return feeds

@@ -1,4 +1,4 @@
-"""Optimisers over named numpy arrays; the same for every engine.
+"""Optimisers over named numpy arrays, for engines that learn in this process' memory.
 
 An update works through each tensor in chunks that stay in the processor's cache, in place and through one small scratch
 array: memory is read and written once per step, and nothing is allocated after the first.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -20,6 +21,38 @@ Array = NDArray[Any]
 DEFAULT_MOMENTUM = 0.9
 DEFAULT_CLIP = 5.0  # common norm; far above a healthy step, it only stops single exploding batches
 
+
+@dataclass(frozen=True)
+class ParameterSettings:
+    """How one parameter learns, where it is not as all others do.
+
+    Attributes:
+        rate: Factor on the learning rate.
+        weight_decay: None is that of all weights with more than one axis, and 0 for others.
+    """
+
+    rate: float = 1.0
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How all parameters learn.
+
+    Attributes:
+        name: Of the optimiser.
+        momentum: Of SGD; the first beta of AdamW.
+        weight_decay: None takes the optimiser's usual one.
+        clip: Common norm that the gradients of a step are scaled down to; 0 leaves them alone.
+    """
+
+    name: OptimizerName = "sgd"
+    momentum: float = DEFAULT_MOMENTUM
+    weight_decay: float | None = None
+    clip: float = DEFAULT_CLIP
+
+
+_USUAL = ParameterSettings()
 _CHUNK = 1 << 15  # elements; four arrays of so many float32 fit into a second-level cache
 
 
@@ -33,9 +66,10 @@ class Optimizer(ABC):
 
     slots: ClassVar[tuple[str, ...]]  # arrays of a weight's shape that are kept for it
 
-    def __init__(self, weight_decay: float) -> None:
+    def __init__(self, weight_decay: float, settings: Mapping[str, ParameterSettings] | None = None) -> None:
         self.state: dict[str, Array] = {"step": np.zeros((), dtype=np.int64)}
         self._weight_decay = weight_decay
+        self._settings = settings or {}
         self._scratch = np.empty(_CHUNK, dtype=np.float32)
 
     def update(self, weights: Mapping[str, Array], gradients: Mapping[str, Array], learning_rate: float) -> None:
@@ -52,11 +86,13 @@ class Optimizer(ABC):
         for name, gradient in gradients.items():
             weight = weights[name]
             assert weight.flags.c_contiguous, "flat views of it are written to"
-            decay = self._weight_decay if weight.ndim > 1 else 0.0
+            own = self._settings.get(name, _USUAL)
+            usual = self._weight_decay if weight.ndim > 1 else 0.0
+            decay = usual if own.weight_decay is None else own.weight_decay
             kept = [self._kept(f"{slot}/{name}", weight) for slot in self.slots]
             for weight_part, gradient_part, *parts in _chunks(weight, gradient, *kept):
                 scratch = self._scratch[: weight_part.size]
-                self._move(weight_part, gradient_part, parts, learning_rate, decay, scratch)
+                self._move(weight_part, gradient_part, parts, learning_rate * own.rate, decay, scratch)
 
     @abstractmethod
     def _move(
@@ -81,8 +117,14 @@ class Sgd(Optimizer):
 
     slots = ("velocity",)
 
-    def __init__(self, *, momentum: float = DEFAULT_MOMENTUM, weight_decay: float = 1e-4) -> None:
-        super().__init__(weight_decay)
+    def __init__(
+        self,
+        *,
+        momentum: float = DEFAULT_MOMENTUM,
+        weight_decay: float = 1e-4,
+        settings: Mapping[str, ParameterSettings] | None = None,
+    ) -> None:
+        super().__init__(weight_decay, settings)
         self._momentum = momentum
 
     def _move(
@@ -115,8 +157,9 @@ class AdamW(Optimizer):
         betas: tuple[float, float] = (DEFAULT_MOMENTUM, 0.999),
         epsilon: float = 1e-8,
         weight_decay: float = 1e-2,
+        settings: Mapping[str, ParameterSettings] | None = None,
     ) -> None:
-        super().__init__(weight_decay)
+        super().__init__(weight_decay, settings)
         self._betas = betas
         self._epsilon = epsilon
 
@@ -140,18 +183,12 @@ class AdamW(Optimizer):
         weight -= scratch
 
 
-def make_optimizer(
-    name: OptimizerName, *, momentum: float = DEFAULT_MOMENTUM, weight_decay: float | None = None
-) -> Optimizer:
-    """A new optimiser.
-
-    Args:
-        name: Which one.
-        momentum: Of SGD; the first beta of AdamW.
-        weight_decay: None takes the optimiser's usual one.
-    """
-    decay = {} if weight_decay is None else {"weight_decay": weight_decay}
-    return Sgd(momentum=momentum, **decay) if name == "sgd" else AdamW(betas=(momentum, 0.999), **decay)
+def make_optimizer(wanted: OptimizerSettings, settings: Mapping[str, ParameterSettings] | None = None) -> Optimizer:
+    """A new optimiser; `settings` are those of parameters that learn otherwise than all others."""
+    decay = {} if wanted.weight_decay is None else {"weight_decay": wanted.weight_decay}
+    if wanted.name == "sgd":
+        return Sgd(momentum=wanted.momentum, settings=settings, **decay)
+    return AdamW(betas=(wanted.momentum, 0.999), settings=settings, **decay)
 
 
 def clip_gradients(gradients: Mapping[str, Array], limit: float) -> float:

@@ -63,7 +63,7 @@ def check_gradients(view: TrainingView, engine: Engine, feeds: Arrays, *, seed: 
     """
     rng = np.random.default_rng(seed)
     shard, batch = _equal_shards(view, feeds)
-    saved = {name: value.copy() for name, value in engine.weights.items()}
+    saved = {name: value.copy() for name, value in engine.parameters.items()}
     forward = _Forward(view, {**shard, **{name: saved[name] for name in view.statistics}})
     try:
         for _ in range(_DRAWS):
@@ -71,8 +71,7 @@ def check_gradients(view: TrainingView, engine: Engine, feeds: Arrays, *, seed: 
             if len(mismatches) < _ENOUGH:
                 break
     finally:
-        for name, value in saved.items():
-            engine.weights[name][...] = value
+        engine.parameters.write(saved)
     if not judged:
         logger.warning("gradient check: the loss is too flat or too noisy to tell whether gradients are right")
     elif len(mismatches) < _ENOUGH:
@@ -94,9 +93,8 @@ def _judge(
     judged = False
     for amount in _AMOUNTS:
         start = {name: _shaken(saved[name], amount, rng) for name in view.trainable}
-        for name, value in {**saved, **start}.items():
-            engine.weights[name][...] = value
-        loss, gradients = engine.step(batch)
+        engine.parameters.write({**saved, **start})
+        loss, gradients = engine.gradients(batch)
         found = list(_compare(forward, start, loss, gradients, rng))
         judged = judged or any(comparison.what == _DERIVATIVE for comparison in found)
         mismatches += [comparison for comparison in found if not comparison.agrees][:1]

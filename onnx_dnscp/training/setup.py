@@ -11,12 +11,11 @@ from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.dataset import Dataset
 from onnx_dnscp.errors import DataError, RequestError
 from onnx_dnscp.measure.evaluation import batch_limit
-from onnx_dnscp.model.graph import Graph
+from onnx_dnscp.model.graph import Graph, dimensions
 from onnx_dnscp.model.units import Removal, Units
-from onnx_dnscp.runs.options import PruneOptions
 from onnx_dnscp.system.memory import usable_cores
-from onnx_dnscp.training.checkpoint import PhaseName
-from onnx_dnscp.training.engines.base import EngineFactory
+from onnx_dnscp.training.differentiable import ORT_ABILITIES
+from onnx_dnscp.training.engines.base import EngineKind
 from onnx_dnscp.training.engines.ort import OrtEngine
 from onnx_dnscp.training.loop import Phase
 from onnx_dnscp.training.losses.base import Loss
@@ -27,23 +26,26 @@ from onnx_dnscp.training.losses.regression import Regression
 from onnx_dnscp.training.losses.teacher import CachedTeacher, LiveTeacher, Teacher
 from onnx_dnscp.training.losses.weighted import WeightedSum
 from onnx_dnscp.training.method import Method
-from onnx_dnscp.training.optimizers import make_optimizer
-from onnx_dnscp.training.options import LossName
+from onnx_dnscp.training.options import EngineName, LossName, TrainingOptions
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode
 from onnx_dnscp.training.passes.float32 import as_float32
-from onnx_dnscp.training.schedule import make_schedule
+from onnx_dnscp.training.ranks import OneProcess
+from onnx_dnscp.training.schedule import Place, make_schedule
 from onnx_dnscp.training.self_check import check_gradients
-from onnx_dnscp.training.view import TrainingView, build_view
+from onnx_dnscp.training.stage import StageId
+from onnx_dnscp.training.view import LOSS, OWN, TrainingView, build_view
 
 MIN_NORM_BATCH = 8  # below this, statistics of one batch are too noisy to normalise by
 
 DISTILL_WEIGHT = 2.0  # beside labels, decided in docs/experiments.md
 
+DATA_LOSS = f"{OWN}loss/data"  # beside what a method adds
+
 MIN_SHARD = 32  # samples; smaller shards would make batch norm noisy, and their overhead eats the gain
 
 _REGRESSION = ("mse", "l1")  # outputs are compared as they are, and not before a final Softmax or Sigmoid
 
-ENGINES: dict[str, EngineFactory] = {"ort": OrtEngine}
+ENGINES: dict[EngineName, EngineKind] = {"ort": EngineKind(OrtEngine, ORT_ABILITIES)}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Trainer:
     graph: Graph
     dataset: Dataset
     scores: tuple[str, int] | None
-    options: PruneOptions
+    options: TrainingOptions
 
     @property
     def batch_size(self) -> int:
@@ -75,7 +77,7 @@ class Trainer:
         """Make sure that the phases can be set up, before any long work.
 
         Raises:
-            RequestError: The warm-up is longer than a phase, or the teacher has no answers that could be kept.
+            RequestError: The teacher has no answers that could be kept.
         """
         if self.options.cache_teacher and not self.asks_teacher:
             raise RequestError(
@@ -84,10 +86,9 @@ class Trainer:
             )
         if self.options.cache_teacher and not self.dataset.fixed:
             raise RequestError(
-                "--cache-teacher keeps the original's answers to samples that stay the same, and these are drawn anew "
-                "every time they are read; leave it out."
+                "--cache-teacher keeps the original's answers to samples that stay the same, and those of "
+                f"{self.dataset.description!r} are drawn anew every time they are read; leave it out."
             )
-        make_schedule(1.0, self.num_steps(self.options.epochs), self.options.warmup)
 
     def view(
         self,
@@ -98,7 +99,7 @@ class Trainer:
         removal: Removal | None = None,
         taught: bool = True,
     ) -> tuple[TrainingView, Loss]:
-        """The training view of `model` for one shard of a batch, with its loss and the method's nodes.
+        """The training view of `model` for one shard of a batch, with what the method adds and its loss.
 
         Args:
             model: The original, or what surgery left of it.
@@ -114,17 +115,28 @@ class Trainer:
         shard_size = self.batch_size // self._shards
         shapes = self.dataset.input_shapes(shard_size)
         squashed = self.loss_name() in _REGRESSION
-        view = build_view(model, shapes, units=units, batch_norm=self._batch_norm(shard_size), squashed=squashed)
+        view = build_view(
+            model,
+            shapes,
+            units=units,
+            batch_norm=self._batch_norm(shard_size),
+            abilities=self._engine.abilities,
+            squashed=squashed,
+        )
         alone = self.loss_name() != "distill" and not taught
         loss = self._loss_by_truth(shard_size) if alone else self._loss(shard_size, units, removal)
-        loss.attach(view)
-        if method is not None:
-            method.extend_view(view)
+        terms = () if method is None else method.extend(view)
+        if terms:
+            loss.attach(view, DATA_LOSS)
+            view.add_sum([DATA_LOSS, *terms], LOSS)
+        else:
+            loss.attach(view)
         return view, loss
 
     def phase(
         self,
-        name: PhaseName,
+        stage: StageId,
+        place: Place,
         model: onnx.ModelProto,
         *,
         units: Units | None = None,
@@ -134,7 +146,8 @@ class Trainer:
         """A phase that trains `model`, with the masks of `units` if given.
 
         Args:
-            name: Which phase.
+            stage: Which phase.
+            place: Where it lies among the others.
             model: The original, or what surgery left of it.
             units: If given, masks on their consumers.
             method: Extends the view.
@@ -146,29 +159,33 @@ class Trainer:
         """
         o = self.options
         view, loss = self.view(model, units=units, method=method, removal=removal)
-        num_steps = self.num_steps(o.epochs if name == "train" else o.finetune_epochs)
-        others = self.num_steps(o.finetune_epochs if name == "train" else o.epochs)
-        before, after = (0, others) if name == "train" else (others, 0)
-        seed = o.seed if name == "train" else o.seed + 1
-        engine = ENGINES["ort"](view, threads=max(1, self._cores // self._shards), shards=self._shards)
-        batches = partial(self.dataset.training_batches, self.batch_size, seed)
+        engine = self._engine.make(
+            view,
+            optimizer=o.optimizer,
+            threads=max(1, self._cores // self._shards),
+            shards=self._shards,
+            ranks=OneProcess(),
+        )
+        batches = partial(self.dataset.training_batches, self.batch_size, o.seed + place.index)
         first = next(batches())
         check_gradients(view, engine, as_float32({**first.inputs, **loss.feeds(first)}), seed=o.seed)
         return Phase(
-            name=name,
+            stage=stage,
             engine=engine,
             loss=loss,
-            optimizer=make_optimizer(o.optimizer, momentum=o.momentum, weight_decay=o.weight_decay),
             batches=batches,
-            schedule=make_schedule(o.highest_rate, num_steps, o.warmup, before=before, after=after),
+            schedule=make_schedule(o.learning_rate, place, o.warmup),
             accumulate=o.accumulate,
-            clip=o.clip,
             notes=tuple(view.notes),
         )
 
+    @property
+    def _engine(self) -> EngineKind:
+        return ENGINES[self.options.engine]
+
     @cached_property
     def teacher(self) -> Teacher:
-        """What the original says, for both phases."""
+        """What the original says, for all phases."""
         o = self.options
         if o.cache_teacher:
             return CachedTeacher(self.original, self.dataset, self.batch_size, o.threads)
@@ -221,9 +238,15 @@ class Trainer:
                 )
             return Regression(name, self._first(shard_size))
         if not self.dataset.has_labels:
-            raise DataError("Cross-entropy needs labels, and the data has none; use --loss distill.")
+            raise DataError(
+                f"--loss {name} needs labels, and {self.dataset.description!r} has none; use --loss distill."
+            )
         if self.scores is None:
-            raise RequestError("Cross-entropy needs one output of shape (batch, classes); use --loss distill.")
+            found = ", ".join(f"{o.name!r} {dimensions(o.type)}" for o in self.graph.proto.graph.output)
+            raise RequestError(
+                f"--loss {name} needs one output of shape (batch, classes), and the model has {found}; use --loss "
+                "distill."
+            )
         kind = BinaryCrossEntropy if name == "bce" else CrossEntropy
         return kind((shard_size, self.scores[1]))
 

@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from onnx_dnscp.errors import RequestError
+from onnx_dnscp.model.editor import add_constant, keep_needed, replace_nodes, set_elements
 from onnx_dnscp.model.graph import Graph, read_graph
 from onnx_dnscp.model.units import Consumer, Units
 from onnx_dnscp.tracing.trace import trace
-from onnx_dnscp.training.frontier import cut_behind, find_frontier, listed
+from onnx_dnscp.training.abilities import Abilities
+from onnx_dnscp.training.differentiable import ORT_ABILITIES
+from onnx_dnscp.training.frontier import Frontier, find_frontier, listed
+from onnx_dnscp.training.optimizers import ParameterSettings
 from onnx_dnscp.training.passes.auto_pad import make_pads_explicit
 from onnx_dnscp.training.passes.batch_norm import BatchNormMode, freeze_batch_norm, train_batch_norm
 from onnx_dnscp.training.passes.branches import inline_decided_branches
@@ -33,8 +37,10 @@ from onnx_dnscp.training.passes.opset import to_trainable_opset
 from onnx_dnscp.training.passes.repeated_operands import separate_repeated_operands
 from onnx_dnscp.training.passes.static_shapes import fix_input_shapes
 
-MASK_INPUT = "dnscp//mask"
-LOSS = "dnscp//loss"
+OWN = "dnscp//"  # names of what a view adds to the network
+MASK_INPUT = f"{OWN}mask"
+LOSS = f"{OWN}loss"
+ADDED = f"{OWN}added/"  # before the names of parameters that are none of the network's
 
 # Operands that hold weights to learn, per operator. Other stored tensors (input normalisation, shapes, anchors) stay.
 LEARNED_OPERANDS: Mapping[str, tuple[int, ...]] = {
@@ -63,6 +69,7 @@ class TrainingView:
         trainable: Stored tensors that learn, in graph order.
         statistics: Running statistic of batch norm to the graph output with its next value.
         masks: Names of the mask tensors that weights are multiplied with.
+        added: Parameters that are none of the network's, and how they learn.
         taps: Original output to the tensors that losses look at; see `Frontier`.
         values: Start value of every tensor that is fed as an input instead of stored: trainable and statistics.
         notes: What the user should know about it.
@@ -74,16 +81,56 @@ class TrainingView:
     taps: dict[str, tuple[str, ...]]
     values: dict[str, NDArray[Any]]
     masks: list[str] = field(default_factory=list)
+    added: dict[str, ParameterSettings] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def add_input(self, name: str, element_type: int, shape: tuple[int, ...]) -> None:
         """Declare one more tensor that every step feeds."""
         self.model.graph.input.append(helper.make_tensor_value_info(name, element_type, shape))
 
+    def add_parameter(
+        self, name: str, values: NDArray[Any], *, rate: float = 1.0, weight_decay: float | None = None
+    ) -> str:
+        """Declare one more tensor that learns, and return what it is called here.
+
+        Args:
+            name: Tells it from other parameters of the method.
+            values: At the start; float32.
+            rate: Factor on the learning rate.
+            weight_decay: None decays it like the network's own tensors.
+        """
+        name = f"{ADDED}{name}"
+        if name in self.values:
+            raise ValueError(f"the view has a parameter {name!r} already")
+        self.values[name] = np.array(values, dtype=np.float32, order="C")
+        self.add_input(name, TensorProto.FLOAT, self.values[name].shape)
+        self.trainable.append(name)
+        self.added[name] = ParameterSettings(rate, weight_decay)
+        return name
+
+    def add_gates(self, gates: str) -> None:
+        """Multiply every masked weight, in front of its mask, by a (units,) tensor that is at hand before all nodes."""
+        graph, one = self.model.graph, self.add_constant(f"{gates}/one", np.ones(1, dtype=np.float32))
+        whole = f"{gates}/whole"  # FIXED picks the appended 1
+        indices = {node.output[0]: node.input[1] for node in graph.node if node.output[0] in self.masks}
+
+        def gated(node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
+            mask = next((name for name in node.input if name in indices), None)
+            if mask is None or node.op_type != "Mul":
+                return None
+            own, product = f"{mask}/gate", f"{mask}/gated"
+            weight = 1 - list(node.input).index(mask)
+            gather = helper.make_node("Gather", [whole, indices[mask]], [own], name=own)
+            multiply = helper.make_node("Mul", [node.input[weight], own], [product], name=product)
+            node.input[weight] = product
+            return [gather, multiply, node]
+
+        replace_nodes(graph, gated)
+        set_elements(graph.node, [helper.make_node("Concat", [gates, one], [whole], name=whole, axis=0), *graph.node])
+
     def add_constant(self, name: str, values: NDArray[Any]) -> str:
         """Store a constant and return its name."""
-        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
-        return name
+        return add_constant(self.model.graph, name, values)
 
     def add_node(self, op_type: str, inputs: list[str], output: str | list[str], **attributes: Any) -> str:
         """Append a node and return the name of its (first) output."""
@@ -106,6 +153,7 @@ def build_view(
     units: Units | None = None,
     batch_norm: BatchNormMode = "train",
     learned: Sequence[str] | None = None,
+    abilities: Abilities = ORT_ABILITIES,
     squashed: bool = False,
 ) -> TrainingView:
     """Arrange a copy of `model` for training.
@@ -116,6 +164,7 @@ def build_view(
         units: If given, a mask vector of one value per unit multiplies their consumers' input channels.
         batch_norm: "train" normalises by the batch and updates running statistics; "frozen" keeps them.
         learned: Stored tensors that learn; by default the weights of convolutions and the like, see `LEARNED_OPERANDS`.
+        abilities: Of the engine that is to train.
         squashed: Whether losses look at outputs as they are, and not behind a final Softmax or Sigmoid.
 
     Raises:
@@ -142,10 +191,11 @@ def build_view(
     freeze_batch_norm(copy, seen)
     view.values = {name: np.array(graph.stored[name]) for name in (*view.trainable, *view.statistics)}
     _feed(copy, view.values.keys())
-    decompose(copy, seen, view.trainable)
+    decompose(copy, seen, view.trainable, abilities)
     separate_repeated_operands(copy, view.trainable)
     known = {name for node in model.graph.node for name in node.output}
-    stops = _end_at_frontier(view, graph, shapes, known, squashed=squashed)
+    frontier = find_frontier(copy, graph, shapes, view.trainable, known, abilities=abilities, squashed=squashed)
+    stops = _end_at_frontier(view, frontier, shapes)
     reading = {consumer.weight for consumer in units.consumers} if units is not None else set()
     if (reading or set(learned)).isdisjoint(view.trainable):
         raise RequestError(_why_nothing_learns(units, stops))
@@ -168,27 +218,23 @@ def _decide_branches(model: onnx.ModelProto) -> None:
         lift_constants(model)
 
 
-def _end_at_frontier(
-    view: TrainingView, graph: Graph, inputs: Collection[str], known: Collection[str], *, squashed: bool
-) -> list[str]:
-    """Choose the taps and cut off what lies behind them, with all that would learn or be counted there.
+def _end_at_frontier(view: TrainingView, frontier: Frontier, inputs: Collection[str]) -> list[str]:
+    """Cut off what lies behind the taps, with all that would learn or be counted there.
 
     Returns:
         What gradients cannot pass, as messages call it.
     """
-    frontier = find_frontier(view.model, graph, inputs, view.trainable, known, squashed=squashed)
     view.taps, view.notes = frontier.taps, frontier.notes()
     taps = {tap for group in frontier.taps.values() for tap in group}
-    cut_behind(view.model, taps)
+    keep_needed(view.model.graph, taps)
     here = {name for node in view.model.graph.node for name in (*node.input, *node.output)}
     view.trainable = [name for name in view.trainable if name in here]
     view.statistics = {old: new for old, new in view.statistics.items() if new in here}
     view.masks = [name for name in view.masks if name in here]
     for name in [name for name in view.values if name not in here]:
         del view.values[name]
-    declared = [i for i in view.model.graph.input if i.name in here or i.name in inputs or i.name == MASK_INPUT]
-    del view.model.graph.input[:]
-    view.model.graph.input.extend(declared)
+    fed = here | {*inputs, MASK_INPUT}
+    set_elements(view.model.graph.input, [i for i in view.model.graph.input if i.name in fed])
     return list(dict.fromkeys(stop for group in frontier.stops.values() for stop in group))
 
 
@@ -238,10 +284,10 @@ def _feed(model: onnx.ModelProto, names: Collection[str]) -> None:
     """Turn initializers into graph inputs, so that the training graph reads them from outside."""
     graph = model.graph
     declared = {i.name for i in graph.input}
-    for tensor in [t for t in graph.initializer if t.name in names]:
-        if tensor.name not in declared:
+    for tensor in graph.initializer:
+        if tensor.name in names and tensor.name not in declared:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        graph.initializer.remove(tensor)
+    set_elements(graph.initializer, [tensor for tensor in graph.initializer if tensor.name not in names])
 
 
 def _is_float(graph: Graph, operand: str) -> bool:

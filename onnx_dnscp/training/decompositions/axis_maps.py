@@ -34,7 +34,7 @@ def run_alone(site: Site, inputs: Sequence[NDArray[Any] | None], attributes: Map
 def axis_attributes(site: Site, number: int) -> dict[str, Any]:
     """Attributes of the node, with lists per spatial axis cut down to the spatial axis `number`."""
     count = len(site.shape()) - 2
-    own = {a.name: helper.get_attribute_value(a) for a in site.node.attribute}
+    own = dict(site.attributes)
     own |= {name: [own[name][number - count]] for name in _PER_AXIS if name in own}
     if "pads" in own:
         own["pads"] = [own["pads"][number], own["pads"][number + count]]

@@ -151,12 +151,8 @@ def _plain_weight(site: Site, weight: str, channels: Sequence[int], group: int, 
     """The weight of the plain convolution: (group * outputs * phases, inputs / group, *taps)."""
     inputs, outputs = channels
     count = len(axes)
-    if any(axis.spread > 1 for axis in axes):
-        apart = site.reshape(weight, (inputs, outputs, *[n for axis in axes for n in (axis.kernel, 1)]))
-        weight = _pad_space(site, apart, [border for axis in axes for border in ((0, 0), (0, axis.spread - 1))])
-        weight = site.reshape(weight, (inputs, outputs, *[axis.kernel * axis.spread for axis in axes]))
     borders = [(0, axis.taps * axis.stride - axis.kernel * axis.spread) for axis in axes]
-    weight = _pad_space(site, weight, borders)
+    weight = _pad_space(site, _spread(site, weight, channels, axes), borders)
     taps_and_phases = (n for axis in axes for n in (axis.taps, axis.stride))
     weight = site.reshape(weight, (group, inputs // group, outputs, *taps_and_phases))
     taps, phases = ([3 + 2 * number + which for number in range(count)] for which in (0, 1))
@@ -166,6 +162,15 @@ def _plain_weight(site: Site, weight: str, channels: Sequence[int], group: int, 
     for number, axis in enumerate(axes):
         weight = _flip(site, weight, 2 + number, axis.taps)
     return weight
+
+
+def _spread(site: Site, weight: str, channels: Sequence[int], axes: Sequence[_Axis]) -> str:
+    """The weight with zeros between its taps, as the dilations say."""
+    if all(axis.spread == 1 for axis in axes):
+        return weight
+    apart = site.reshape(weight, (*channels, *[n for axis in axes for n in (axis.kernel, 1)]))
+    padded = _pad_space(site, apart, [border for axis in axes for border in ((0, 0), (0, axis.spread - 1))])
+    return site.reshape(padded, (*channels, *[axis.kernel * axis.spread for axis in axes]))
 
 
 def _flip(site: Site, x: str, axis: int, size: int) -> str:

@@ -71,17 +71,18 @@ def _sum_out(site: Site, term: _Term, needed: Collection[str]) -> _Term:
     axes = [axis for axis, letter in enumerate(term.letters) if letter not in needed]
     if not axes:
         return term
-    kept = "".join(letter for letter in term.letters if letter in needed)
-    return _Term(site.reduce("ReduceSum", term.name, axes, keepdims=False), kept)
+    return _Term(site.reduce("ReduceSum", term.name, axes, keepdims=False), _only(term.letters, needed))
+
+
+def _only(letters: str, chosen: Collection[str]) -> str:
+    return "".join(letter for letter in letters if letter in chosen)
 
 
 def _product(site: Site, a: _Term, b: _Term, needed: Collection[str], sizes: Mapping[str, int]) -> _Term:
     """Multiply two terms and sum over the letters that both have and nothing needs."""
-    shared = [letter for letter in a.letters if letter in b.letters]
-    batch = "".join(letter for letter in shared if letter in needed)
-    summed = "".join(letter for letter in shared if letter not in needed)
-    rows = "".join(letter for letter in a.letters if letter not in shared)
-    columns = "".join(letter for letter in b.letters if letter not in shared)
+    shared = set(a.letters).intersection(b.letters)
+    batch, summed = _only(a.letters, shared.intersection(needed)), _only(a.letters, shared.difference(needed))
+    rows, columns = _only(a.letters, set(a.letters) - shared), _only(b.letters, set(b.letters) - shared)
     lengths = {part: int(np.prod([sizes[letter] for letter in part])) for part in (batch, summed, rows, columns)}
     left = site.reshape(_order(site, a, batch + rows + summed), [lengths[p] for p in (batch, rows, summed)])
     right = site.reshape(_order(site, b, batch + summed + columns), [lengths[p] for p in (batch, summed, columns)])

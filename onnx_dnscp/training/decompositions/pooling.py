@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper
 
 from onnx_dnscp.training.decompositions.axis_maps import apply_matrix, axis_attributes, run_alone
 from onnx_dnscp.training.decompositions.registry import Site, decomposition
@@ -53,9 +52,8 @@ def max_pool(site: Site) -> Sequence[str] | None:
     """Values apart from column-major indices, by which the runtime would distribute gradients row-major."""
     if site.attribute("storage_order", 0) == 0:
         return None
-    attributes = {a.name: helper.get_attribute_value(a) for a in site.node.attribute}
-    values = site.emit("MaxPool", site.operand(0), **{**attributes, "storage_order": 0})
-    site.emit("MaxPool", site.operand(0), outputs=2, **attributes)
+    values = site.emit("MaxPool", site.operand(0), **{**site.attributes, "storage_order": 0})
+    site.emit("MaxPool", site.operand(0), outputs=2, **site.attributes)
     return values, site.outputs_of_last()[1]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import helper
 
 from onnx_dnscp.training.decompositions.activations import activate
 from onnx_dnscp.training.decompositions.axis_maps import apply_matrix
@@ -75,5 +74,4 @@ def fused_gemm(site: Site) -> str | None:
 
 def _plain_attributes(site: Site) -> dict[str, Any]:
     """The attributes that the operator has in common with the one of the default domain."""
-    own = {a.name: helper.get_attribute_value(a) for a in site.node.attribute}
-    return {name: value for name, value in own.items() if not name.startswith("activation")}
+    return {name: value for name, value in site.attributes.items() if not name.startswith("activation")}

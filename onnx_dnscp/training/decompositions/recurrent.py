@@ -130,12 +130,9 @@ def _unroll(site: Site, num_gates: int, default: tuple[str, ...], step: Step) ->
     steps, batch, _ = site.shape()
     both = site.attribute("direction", "forward")
     count = 2 if both == "bidirectional" else 1
-    names = [n.decode() if isinstance(n, bytes) else n for n in site.attribute("activations", ())]
+    names = site.attribute("activations", ())
     names = names or list(default * count)
-    options = ("clip", "layout", "activation_alpha", "activation_beta")
-    lengths = site.value(_LENGTHS)
-    uneven = site.operand(_LENGTHS) and (lengths is None or bool(np.any(lengths != steps)))
-    if steps > LONGEST_SEQUENCE or uneven or any(site.attribute(o) for o in options) or not PLAIN.issuperset(names):
+    if _has_unusual_options(site) or not PLAIN.issuperset(names):
         return None
     hidden = site.shape(2)[-1]
     sequences, last = [], []
@@ -153,6 +150,14 @@ def _unroll(site: Site, num_gates: int, default: tuple[str, ...], step: Step) ->
         last.append([site.reshape(name, (1, batch, hidden)) for name in state])
     finals = [_join(site, list(names), 0) for names in zip(*last, strict=True)]
     return [_join(site, sequences, 1), *finals]
+
+
+def _has_unusual_options(site: Site) -> bool:
+    """Whether a sequence is long, sequences are of different lengths, or there are options that are not spelled out."""
+    steps, lengths = site.shape()[0], site.value(_LENGTHS)
+    uneven = bool(site.operand(_LENGTHS)) and (lengths is None or bool(np.any(lengths != steps)))
+    options = ("clip", "layout", "activation_alpha", "activation_beta")
+    return steps > LONGEST_SEQUENCE or uneven or any(site.attribute(option) for option in options)
 
 
 def _start(site: Site, number: int, num_gates: int, activations: tuple[str, ...]) -> _Direction:

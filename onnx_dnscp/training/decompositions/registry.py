@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -11,6 +12,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+
+from onnx_dnscp.model.editor import FreshNames, attributes
+from onnx_dnscp.ops.table import RuleTable
 
 _AXES_AS_INPUT = 18  # the opset from which reductions other than ReduceSum take their axes as an input
 _SUM_AXES_AS_INPUT = 13
@@ -25,6 +29,7 @@ class Site:
         opset: Of the model's default domain, 14 to 21.
         shapes: Concrete shape of every tensor of the model; not of those that are written here.
         stored: Constants by name; weights that learn are not among them.
+        names: Of tensors that are written.
         not_floats: Computed tensors of integers or booleans.
         moving: Tensors that gradients may reach.
     """
@@ -33,19 +38,21 @@ class Site:
     opset: int
     shapes: Mapping[str, tuple[int, ...]]
     stored: Mapping[str, NDArray[Any]]
+    names: FreshNames
     not_floats: Collection[str] = ()
     moving: Collection[str] = ()
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=count)
 
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """Values of all attributes of the node; strings are `str`."""
+        return attributes(self.node)
+
     def attribute(self, name: str, default: Any = None) -> Any:
-        """Value of an attribute of the node; strings are `str`."""
-        for attribute in self.node.attribute:
-            if attribute.name == name:
-                value = helper.get_attribute_value(attribute)
-                return value.decode() if isinstance(value, bytes) else value
-        return default
+        """Value of one attribute of the node."""
+        return self.attributes.get(name, default)
 
     def operand(self, position: int) -> str:
         """Name of an input, or "" where it is omitted."""
@@ -91,34 +98,18 @@ class Site:
         return self.emit("Reshape", x, self.integers(shape))
 
     def _fresh(self) -> str:
-        return f"{next(name for name in self.node.output if name)}//{next(self._numbers)}"
+        return self.names.fresh(f"{next(filter(None, self.node.output))}//{next(self._numbers)}")
 
 
 Decomposition = Callable[[Site], str | Sequence[str] | None]
-_DECOMPOSITIONS: dict[tuple[str, str], Decomposition] = {}
-
-
-def decomposition(*op_types: str, domain: str = "") -> Callable[[Decomposition], Decomposition]:
-    """Register the rule for some operators.
-
-    The rule writes nodes through its `Site` and returns the tensor that equals the node's output (or one per output,
-    "" for those that nothing replaces). None leaves the node as it is: it has a right gradient, or cannot be spelled.
-    """
-
-    def register(rule: Decomposition) -> Decomposition:
-        for op_type in op_types:
-            _DECOMPOSITIONS[domain, op_type] = rule
-        return rule
-
-    return register
+"""Writes nodes through its `Site` and returns the tensor that equals the node's output (or one per output, "" for those
+that nothing replaces). None leaves the node as it is: it has a right gradient, or cannot be spelled."""
+_TABLE: RuleTable[Decomposition] = RuleTable("decomposition")
+decomposition = _TABLE.register
+decomposed_operators = _TABLE.operators
 
 
 def find_decomposition(node: onnx.NodeProto) -> Decomposition | None:
     """The rule for a node, or None."""
     domain = "" if node.domain == "ai.onnx" else node.domain
-    return _DECOMPOSITIONS.get((domain, node.op_type))
-
-
-def decomposed_operators() -> tuple[tuple[str, str], ...]:
-    """(domain, operator) of all rules."""
-    return tuple(_DECOMPOSITIONS)
+    return _TABLE.get(domain, node.op_type)

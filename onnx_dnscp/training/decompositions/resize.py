@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper
 
 from onnx_dnscp.training.decompositions.axis_maps import apply_matrix, run_alone
 from onnx_dnscp.training.decompositions.registry import Site, decomposition
@@ -35,12 +34,18 @@ def resize(site: Site) -> str | None:
     companion = _companion(site, [shape[axis] for axis in axes], sizes if scales is None else None)
     y = site.operand(0)
     for place, axis in enumerate(axes):
-        stays = sizes is not None and sizes[place] == shape[axis] if scales is None else scales[place] == 1
-        if crops or not stays or companion != (1, 1):
+        if crops or companion != (1, 1) or not _stays(place, shape[axis], scales, sizes):
             matrix = _matrix(site, place, shape[axis], scales, sizes, companion)
             y = apply_matrix(site, y, shape, axis, matrix)
             shape[axis] = len(matrix)
     return y
+
+
+def _stays(place: int, size: int, scales: NDArray[Any] | None, sizes: NDArray[Any] | None) -> bool:
+    """Whether one of the resized axes keeps its size."""
+    if scales is not None:
+        return bool(scales[place] == 1)
+    return sizes is not None and bool(sizes[place] == size)
 
 
 def _companion(site: Site, inputs: list[int], sizes: NDArray[Any] | None) -> tuple[int, int]:
@@ -68,7 +73,7 @@ def _matrix(
     """(outputs, inputs) of one axis: the operator's answer to the identity, whose rows lie along the batch axis."""
     x = np.zeros((size, 1, size, companion[0]), dtype=np.float32)
     x += np.eye(size, dtype=np.float32)[:, None, :, None]
-    attributes = {a.name: helper.get_attribute_value(a) for a in site.node.attribute if a.name != "axes"}
+    attributes = {name: value for name, value in site.attributes.items() if name != "axes"}
     roi = site.value(_ROI)
     if roi is not None and roi.size:
         num_axes = roi.size // 2

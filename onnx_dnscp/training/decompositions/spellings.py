@@ -43,6 +43,5 @@ def gemm(site: Site) -> str | None:
     """A scalar bias as a vector of one: the runtime's gradient has that shape."""
     if not site.operand(2) or site.shape(2):
         return None
-    attributes = {a.name: helper.get_attribute_value(a) for a in site.node.attribute}
     bias = site.reshape(site.operand(2), (1,))
-    return site.emit("Gemm", site.operand(0), site.operand(1), bias, outputs=1, **attributes)
+    return site.emit("Gemm", site.operand(0), site.operand(1), bias, outputs=1, **site.attributes)

@@ -52,25 +52,32 @@ class Distillation:
         self._hints = hints if hint_weight else ()
         self._hint_weight = hint_weight
         self._taps: list[str] = []
+        self._targets_prefix = ""
 
     def attach(self, view: TrainingView, result: str = LOSS) -> None:
-        """Add one difference per tapped tensor and their mean."""
+        """Add one difference per tapped tensor and their mean.
+
+        Targets are named after the result, so that several teachers of one view have their own.
+        """
+        self._targets_prefix = f"{result}/teacher"
         outputs = list(dict.fromkeys(tap for taps in view.taps.values() for tap in taps))
         made = {name for node in view.model.graph.node for name in node.output}
         hints = [name for name in self._hints if name in made and name not in outputs]
         self._taps = [*outputs, *hints]
         targets = {name: value for name, value in self._targets(self._first).items() if value.size}
         if not any(name in targets for name in outputs):
-            raise RequestError("Self-distillation has no output to compare; use --no-train.")
+            raise RequestError(
+                f"Self-distillation has nothing to compare: {', '.join(outputs)} has no elements; use --no-train."
+            )
         self._taps = list(targets)
         num_hints = sum(name in hints for name in targets)
         num_outputs = len(targets) - num_hints
         terms = []
         for number, (tap, value) in enumerate(targets.items()):
             share = self._hint_weight / num_hints if tap in hints else 1.0 / num_outputs
-            base = f"dnscp//distil/{number}"
-            view.add_input(_target_name(tap), TensorProto.FLOAT, value.shape)
-            difference = view.add_node("Sub", [tap, _target_name(tap)], f"{base}/difference")
+            base = f"{result}/distil/{number}"
+            view.add_input(self._target_name(tap), TensorProto.FLOAT, value.shape)
+            difference = view.add_node("Sub", [tap, self._target_name(tap)], f"{base}/difference")
             square = view.add_node("Mul", [difference, difference], f"{base}/square")
             mean = view.add_node("ReduceMean", [square], f"{base}/mean", keepdims=0)
             variance = float(np.var(value, dtype=np.float64)) or 1.0
@@ -80,7 +87,7 @@ class Distillation:
 
     def feeds(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The teacher's outputs for this batch."""
-        return {_target_name(tap): value for tap, value in self._targets(batch).items()}
+        return {self._target_name(tap): value for tap, value in self._targets(batch).items()}
 
     def _targets(self, batch: Batch) -> dict[str, NDArray[Any]]:
         answers = self._teacher.answers(batch, self._taps)
@@ -95,6 +102,5 @@ class Distillation:
                 value = value.compress(keep, axis)
         return value
 
-
-def _target_name(tap: str) -> str:
-    return f"dnscp//teacher/{tap}"
+    def _target_name(self, tap: str) -> str:
+        return f"{self._targets_prefix}/{tap}"

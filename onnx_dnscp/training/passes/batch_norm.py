@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from onnx_dnscp.model.editor import add_constant, attributes, replace_nodes, set_attribute
+
 BatchNormMode = Literal["train", "frozen"]
 _DEFAULT_EPSILON = 1e-5  # of the operator
 
@@ -37,9 +39,7 @@ def train_batch_norm(model: onnx.ModelProto, stored: Container[str]) -> dict[str
     for node in nodes:
         if any(name not in stored or readers[name] > 1 for name in node.input[3:5]):
             continue
-        for attribute in [a for a in node.attribute if a.name == "training_mode"]:
-            node.attribute.remove(attribute)
-        node.attribute.append(helper.make_attribute("training_mode", 1))
+        set_attribute(node, "training_mode", 1)
         del node.output[1:]
         for statistic in node.input[3:5]:
             following[statistic] = f"dnscp//next/{statistic}"
@@ -57,24 +57,24 @@ def freeze_batch_norm(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ..
     for node in model.graph.node:
         if node.op_type == "Identity" and node.input[0] in stored:
             stored[node.output[0]] = stored[node.input[0]]
-    nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
+
+    def affine(node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
         if not _is_batch_norm(node) or _trains(node):
-            nodes.append(node)
-            continue
+            return None
         x, scale, bias, mean, variance = node.input[:5]
         y = node.output[0]
         shape = (-1,) + (1,) * (len(shapes[x]) - 2)
-        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), _DEFAULT_EPSILON)
+        epsilon = attributes(node).get("epsilon", _DEFAULT_EPSILON)
         inverse_std = 1 / np.sqrt(stored[variance] + epsilon)
         constants = {
             f"{y}//mean": stored[mean].reshape(shape),
             f"{y}//inverse_std": inverse_std.astype(stored[variance].dtype).reshape(shape),
             f"{y}//shape": np.array(shape, dtype=np.int64),
         }
-        model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in constants.items())
+        for name, values in constants.items():
+            add_constant(model.graph, name, values)
         centred, normal, scaled = f"{y}//centred", f"{y}//normal", f"{y}//scaled"
-        nodes += [
+        return [
             helper.make_node("Sub", [x, f"{y}//mean"], [centred]),
             helper.make_node("Mul", [centred, f"{y}//inverse_std"], [normal]),
             helper.make_node("Reshape", [scale, f"{y}//shape"], [f"{y}//scale"]),
@@ -82,8 +82,8 @@ def freeze_batch_norm(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ..
             helper.make_node("Reshape", [bias, f"{y}//shape"], [f"{y}//bias"]),
             helper.make_node("Add", [scaled, f"{y}//bias"], [y]),
         ]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+
+    replace_nodes(model.graph, affine)
 
 
 def _is_batch_norm(node: onnx.NodeProto) -> bool:
@@ -91,4 +91,4 @@ def _is_batch_norm(node: onnx.NodeProto) -> bool:
 
 
 def _trains(node: onnx.NodeProto) -> bool:
-    return any(a.name == "training_mode" and a.i for a in node.attribute)
+    return bool(attributes(node).get("training_mode"))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import helper, numpy_helper
 
+from onnx_dnscp.model.editor import replace_nodes
 from onnx_dnscp.model.structure import all_graphs, bodies
 
 
@@ -22,25 +23,25 @@ def inline_decided_branches(model: onnx.ModelProto) -> bool:
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     uses = Counter(name for part in all_graphs(graph) for name in _made_in(part))
-    nodes: list[onnx.NodeProto] = []
-    found = False
-    for node in graph.node:
-        if node.op_type != "If" or node.domain or node.input[0] not in stored:
-            nodes.append(node)
-            continue
-        found = True
+
+    def is_decided(node: onnx.NodeProto) -> bool:
+        return node.op_type == "If" and not node.domain and node.input[0] in stored
+
+    def inlined(node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
+        if not is_decided(node):
+            return None
         taken = "then_branch" if numpy_helper.to_array(stored[node.input[0]]).all() else "else_branch"
         body = next(a.g for a in node.attribute if a.name == taken)
         names = {name: f"{node.output[0]}//{name}" for name in _made_in(body) if uses[name] > 1}
         _rename(body, names)
         graph.initializer.extend(body.initializer)
-        nodes.extend(body.node)
         pairs = zip(body.output, node.output, strict=True)
-        nodes.extend(helper.make_node("Identity", [inner.name], [outer]) for inner, outer in pairs if outer)
-    if found:
-        del graph.node[:]
-        graph.node.extend(nodes)
-    return found
+        return [*body.node, *(helper.make_node("Identity", [i.name], [outer]) for i, outer in pairs if outer)]
+
+    if not any(map(is_decided, graph.node)):
+        return False
+    replace_nodes(graph, inlined)
+    return True
 
 
 def _made_in(graph: onnx.GraphProto) -> Iterator[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from onnx_dnscp.model.graph import Graph, captured_names, read_graph
+from onnx_dnscp.model.editor import add_constant, names_read, set_elements
+from onnx_dnscp.model.graph import Graph, read_graph
 from onnx_dnscp.model.runtime import Session
 from onnx_dnscp.model.structure import bodies
 from onnx_dnscp.tracing.sizes import size_output
@@ -43,13 +43,12 @@ def fold_constants(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
         return
     made = {name for node in folded for name in node.output if name}
     rest = [node for node in graph.node if node.output[0] not in made]
-    read = {name for node in rest for name in node.input} | {o.name for o in graph.output}
-    read |= {name for node in rest for body in bodies(node) for name in captured_names(body)}
+    read = {name for node in rest for name in names_read(node)} | {o.name for o in graph.output}
     wanted = sorted(made & read)
     values = _evaluate(view, folded, shapes, wanted) if wanted else {}
-    del graph.node[:]
-    graph.node.extend(rest)
-    graph.initializer.extend(numpy_helper.from_array(np.asarray(value, order="C"), n) for n, value in values.items())
+    set_elements(graph.node, rest)
+    for name, value in values.items():
+        add_constant(graph, name, value)
 
 
 def _evaluate(
@@ -59,10 +58,7 @@ def _evaluate(
     body = helper.make_graph([], "constants", [], [onnx.ValueInfoProto(name=name) for name in wanted])
     for node in nodes:
         if node.op_type in _SIZES:
-            value = numpy_helper.from_array(
-                size_output(graph.producer[node.output[0]], shapes[node.input[0]]), node.output[0]
-            )
-            body.initializer.append(value)
+            add_constant(body, node.output[0], size_output(graph.producer[node.output[0]], shapes[node.input[0]]))
         else:
             body.node.append(node)
     read = {name for node in body.node for name in node.input} | set(wanted)

@@ -8,41 +8,50 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import onnx_dnscp.training.decompositions  # noqa: F401  (registers the rules)
+from onnx_dnscp.model.editor import FreshNames, replace_nodes
 from onnx_dnscp.model.runtime import default_opset
 from onnx_dnscp.model.structure import copy_structure, is_big
 from onnx_dnscp.tracing.probe import FLOATS
+from onnx_dnscp.training.abilities import Abilities
 from onnx_dnscp.training.decompositions.registry import Site, find_decomposition
+from onnx_dnscp.training.differentiable import ORT_ABILITIES
 
 
-def decompose(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], trainable: Collection[str]) -> None:
+def decompose(
+    model: onnx.ModelProto,
+    shapes: Mapping[str, tuple[int, ...]],
+    trainable: Collection[str],
+    abilities: Abilities = ORT_ABILITIES,
+) -> None:
     """Apply the registered decompositions wherever a gradient may flow, in place.
 
     Args:
         model: With concrete input shapes and constants lifted, in float32; weights that learn are graph inputs.
         shapes: Of every tensor.
         trainable: Tensors that learn.
+        abilities: Of the engine that is to train.
     """
     graph = model.graph
     if not any(find_decomposition(node) for node in graph.node):
         return
     opset, integers = default_opset(model), _integer_tensors(model)
     stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    moving = set(trainable)
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
-        rule = None if moving.isdisjoint(node.input) else find_decomposition(node)
+    moving, names = set(trainable), FreshNames(graph)
+
+    def replaced(node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
+        is_wanted = abilities.decomposed(node) and not moving.isdisjoint(node.input)
+        rule = find_decomposition(node) if is_wanted else None
         if not moving.isdisjoint(node.input):
             moving.update(name for name in node.output if name not in integers)
-        site = Site(node, opset, shapes, stored, integers, moving)
+        site = Site(node, opset, shapes, stored, names, integers, moving)
         results = rule(site) if rule else None
         if results is None:
-            nodes.append(node)
-            continue
+            return None
         _name_results(site, [results] if isinstance(results, str) else results)
-        nodes += site.nodes
         graph.initializer.extend(site.constants)
-    del graph.node[:]
-    graph.node.extend(nodes)
+        return site.nodes
+
+    replace_nodes(graph, replaced)
 
 
 def _integer_tensors(model: onnx.ModelProto) -> set[str]:

@@ -7,6 +7,8 @@ from collections.abc import Collection
 import onnx
 from onnx import helper
 
+from onnx_dnscp.model.editor import replace_nodes
+
 
 def separate_repeated_operands(model: onnx.ModelProto, trainable: Collection[str]) -> None:
     """Let every further operand that is the same weight read a copy of it, as in `Mul(W, W)`, in place.
@@ -15,13 +17,15 @@ def separate_repeated_operands(model: onnx.ModelProto, trainable: Collection[str
         model: A training view.
         trainable: Tensors that learn.
     """
-    nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
+    learned = set(trainable)
+
+    def separated(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        copies = []
         for position, name in enumerate(node.input):
-            if name in trainable and name in node.input[:position]:
+            if name in learned and name in node.input[:position]:
                 copy = f"{node.output[0]}//operand/{position}"
-                nodes.append(helper.make_node("Identity", [name], [copy]))
+                copies.append(helper.make_node("Identity", [name], [copy]))
                 node.input[position] = copy
-        nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+        return [*copies, node]
+
+    replace_nodes(model.graph, separated)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
+from onnx_dnscp.model.editor import insert_before
+
 
 def complete_split_gradients(model: onnx.ModelProto) -> None:
     """Join zeros for outputs of Split that the loss depends on in steps or not at all, in a gradient graph, in place.
@@ -33,6 +35,4 @@ def complete_split_gradients(model: onnx.ModelProto) -> None:
                 ]
             )
             join.input.append(nothing)
-    nodes = [new for node in graph.node for new in (*zeros.get(node.output[0], ()), node)]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    insert_before(graph, zeros)

@@ -9,6 +9,8 @@ from collections.abc import Collection
 
 import onnx
 
+from onnx_dnscp.model.editor import replace_nodes
+
 
 def pass_gradients_through_masks(model: onnx.ModelProto, masks: Collection[str]) -> None:
     """Bypass, in a gradient graph, every backward product with a mask.
@@ -18,11 +20,11 @@ def pass_gradients_through_masks(model: onnx.ModelProto, masks: Collection[str])
     """
     graph = model.graph
     bypass: dict[str, str] = {}
-    for node in [n for n in graph.node if n.op_type == "Mul" and set(masks) & set(n.input)]:
+    for node in [n for n in graph.node if n.op_type == "Mul" and not set(masks).isdisjoint(n.input)]:
         gradient = next(name for name in node.input if name not in masks)
         if gradient.endswith("_grad"):
             bypass[node.output[0]] = gradient
-            graph.node.remove(node)
+    replace_nodes(graph, lambda node: [] if node.output[0] in bypass else None)
     outputs = {output.name for output in graph.output}
     for node in graph.node:
         for position, name in enumerate(node.input):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
+from onnx_dnscp.model.editor import keep_needed
 from onnx_dnscp.training.passes.names import name_nodes
 from onnx_dnscp.training.rewrites.blocked_batch_norm import BlockedBatchNorm
 from onnx_dnscp.training.rewrites.blocked_convolution import block_forward, block_input_gradient
@@ -15,7 +16,7 @@ from onnx_dnscp.training.rewrites.depthwise import block_depthwise, block_depthw
 from onnx_dnscp.training.rewrites.fusion import fuse_into_convolutions
 from onnx_dnscp.training.rewrites.input_gradient import split_input_gradient
 from onnx_dnscp.training.rewrites.kernels import channel_block
-from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, Pen, Rule, sweep
+from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, Pen, Rewrite
 
 
 def rewrite(model: onnx.ModelProto, *, block: int | None = None) -> None:
@@ -27,7 +28,7 @@ def rewrite(model: onnx.ModelProto, *, block: int | None = None) -> None:
     """
     pen = Pen(model, channel_block() if block is None else block)
     pen.apply(replace_clip_gradient(model))
-    rules: list[Rule] = [split_input_gradient]
+    rules: list[Rewrite] = [split_input_gradient]
     if pen.block:
         norm = BlockedBatchNorm(pen, model.graph.node)
         rules = [block_forward, block_depthwise, block_input_gradient, block_depthwise_gradient, *rules]
@@ -35,7 +36,7 @@ def rewrite(model: onnx.ModelProto, *, block: int | None = None) -> None:
     pen.apply(*rules)
     if pen.block:
         pen.apply(block_weight_gradient)
-    sweep(model)
+    keep_needed(model.graph, [output.name for output in model.graph.output])
     fuse_into_convolutions(model)
     name_nodes(model)
     if all(opset.domain != BLOCKED_DOMAIN for opset in model.opset_import):

@@ -17,8 +17,8 @@ from math import prod
 
 import numpy as np
 import onnx
-from onnx import helper
 
+from onnx_dnscp.model.editor import attributes
 from onnx_dnscp.training.rewrites.blocked_convolution import reads_blocks
 from onnx_dnscp.training.rewrites.blocked_elementwise import is_elementwise
 from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, Pen
@@ -48,18 +48,18 @@ class BlockedBatchNorm:
             return False
         x, scale, bias, *running = node.input
         y, *following, saved_mean, saved_inverse = node.output
-        shape, attributes = pen.shapes[x], {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        shape, given = pen.shapes[x], attributes(node)
         share = pen.number(1 / (prod(shape) // shape[1]))
         blocks = pen.blocked[x]
         mean = pen.emit("Mul", _sums(pen, blocks, shape), share, output=saved_mean)
         ones = pen.constant(np.ones((shape[1], 1, 1, 1), dtype=np.float32))
         centred = _affine(pen, blocks, shape, ones, pen.emit("Neg", mean))
         variance = pen.emit("Mul", _products(pen, centred, centred, shape), share)
-        deviation = pen.emit("Sqrt", pen.emit("Add", variance, pen.number(attributes["epsilon"])))
+        deviation = pen.emit("Sqrt", pen.emit("Add", variance, pen.number(given["epsilon"])))
         inverse = pen.emit("Reciprocal", deviation, output=saved_inverse)
         factor = pen.emit("Mul", scale, inverse)
         pen.from_blocks(_affine(pen, centred, shape, _kernels(pen, factor, shape), bias), y, shape)
-        momentum = attributes["momentum"]
+        momentum = given["momentum"]
         for old, new, seen in zip(running, following, (mean, variance), strict=True):
             if new:
                 kept = pen.emit("Mul", old, pen.number(momentum))

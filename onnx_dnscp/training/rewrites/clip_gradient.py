@@ -11,12 +11,12 @@ from collections.abc import Mapping
 import onnx
 from onnx import numpy_helper
 
-from onnx_dnscp.training.rewrites.pen import Pen, Rule
+from onnx_dnscp.training.rewrites.pen import Pen, Rewrite
 
 _STEEP = 2.0**100  # a power of two, so that limits times this are exact; and no float32 overflows for limits to 2**27
 
 
-def replace_clip_gradient(model: onnx.ModelProto) -> Rule:
+def replace_clip_gradient(model: onnx.ModelProto) -> Rewrite:
     """The rule that turns `dy * cast(x >= low and x <= high)` into `dy * step(x - low) * step(high - x)`."""
     limits = {
         t.name: float(numpy_helper.to_array(t)) for t in model.graph.initializer if not t.dims and t.data_type == 1

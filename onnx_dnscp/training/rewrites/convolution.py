@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import onnx
-from onnx import helper
+
+from onnx_dnscp.model.editor import attributes
 
 Pair = tuple[int, int]
 _AXES = 2
@@ -50,12 +50,12 @@ class Convolution:
         """The convolution of a `Conv` node, or of the one that a `ConvGrad` belongs to; None if shapes are unknown."""
         first = 1 if is_convolution_gradient(node) else 0
         x, w = (shapes.get(name, ()) for name in node.input[first : first + 2])
-        attributes: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if len(x) != _AXES + 2 or len(w) != _AXES + 2 or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+        given = attributes(node)
+        if len(x) != _AXES + 2 or len(w) != _AXES + 2 or given.get("auto_pad", "NOTSET") != "NOTSET":
             return None
-        strides = tuple(attributes.get("strides") or (1, 1))
-        dilations = tuple(attributes.get("dilations") or (1, 1))
-        pads = tuple(attributes.get("pads") or (0, 0, 0, 0))
+        strides = tuple(given.get("strides") or (1, 1))
+        dilations = tuple(given.get("dilations") or (1, 1))
+        pads = tuple(given.get("pads") or (0, 0, 0, 0))
         begins, ends = pads[:_AXES], pads[_AXES:]
         space = tuple(
             (size + begin + end - dilation * (kernel - 1) - 1) // stride + 1
@@ -63,8 +63,7 @@ class Convolution:
                 x[2:], w[2:], strides, dilations, begins, ends, strict=True
             )
         )
-        group = attributes.get("group", 1)
-        return cls(x, w, (x[0], w[0], *space), strides, dilations, begins, ends, group)
+        return cls(x, w, (x[0], w[0], *space), strides, dilations, begins, ends, given.get("group", 1))
 
     @property
     def kernel(self) -> tuple[int, ...]:

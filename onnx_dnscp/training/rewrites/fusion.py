@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 import onnx
-from onnx import helper
 
+from onnx_dnscp.model.editor import attributes, set_attribute, set_elements
 from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN
 
 _OPERANDS = 3  # image, weights and bias; behind them comes what is added
@@ -28,7 +28,7 @@ def fuse_into_convolutions(model: onnx.ModelProto) -> None:
             if before is None or readers[name] > 1 or not _is_open(before):
                 continue
             if node.op_type == "Relu":
-                before.attribute.append(helper.make_attribute("activation", "Relu"))
+                set_attribute(before, "activation", "Relu")
             elif node.op_type in ("Add", "Sum") and len(node.input) == 2 and len(before.input) <= _OPERANDS:
                 before.input.extend([""] * (_OPERANDS - len(before.input)) + [node.input[1 - position]])
             else:
@@ -38,15 +38,12 @@ def fuse_into_convolutions(model: onnx.ModelProto) -> None:
             node = before
             break
         nodes[next(filter(None, node.output))] = node
-    fused = list(nodes.values())
-    del model.graph.node[:]
-    model.graph.node.extend(fused)
+    set_elements(model.graph.node, nodes.values())
 
 
 def _is_open(node: onnx.NodeProto) -> bool:
     """Whether a node is a convolution on blocks that does nothing behind its sum yet."""
-    blocked = node.op_type == "Conv" and node.domain == BLOCKED_DOMAIN
-    return blocked and all(attribute.name != "activation" for attribute in node.attribute)
+    return node.op_type == "Conv" and node.domain == BLOCKED_DOMAIN and "activation" not in attributes(node)
 
 
 def _read_steps_from_relu(nodes: Iterable[onnx.NodeProto]) -> None:
@@ -54,6 +51,6 @@ def _read_steps_from_relu(nodes: Iterable[onnx.NodeProto]) -> None:
     rectified = {node.input[0]: node.output[0] for node in nodes if node.op_type == "Relu"}
     for node in nodes:
         if node.op_type == "HardSigmoid" and node.input[0] in rectified:
-            attributes = {a.name: a.f for a in node.attribute}
-            if attributes.get("beta") == 0 and attributes.get("alpha", 0) > 0:
+            slope = attributes(node)
+            if slope.get("beta") == 0 and slope.get("alpha", 0) > 0:
                 node.input[0] = rectified[node.input[0]]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
+from onnx_dnscp.model.editor import FreshNames, add_constant, replace_nodes
 from onnx_dnscp.training.rewrites.shapes import Shape, known_shapes
 
 MICROSOFT_DOMAIN = "com.microsoft"
@@ -33,6 +34,7 @@ class Pen:
         self.made_in_blocks: set[str] = set()
         self._graph = model.graph
         self._nodes: list[onnx.NodeProto] = []
+        self._names = FreshNames(model.graph)
         self._count = 0
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
@@ -60,8 +62,7 @@ class Pen:
         """A stored tensor; equal ones are stored once."""
         key = (values.dtype.str, values.shape, values.tobytes())
         if key not in self._constants:
-            name = self._constants[key] = self._fresh()
-            self._graph.initializer.append(numpy_helper.from_array(values, name))
+            self._constants[key] = add_constant(self._graph, self._fresh(), values)
         return self._constants[key]
 
     def integers(self, values: Sequence[int]) -> str:
@@ -88,31 +89,19 @@ class Pen:
         self.made_in_blocks.add(output)
         self.emit("ReorderOutput", blocked, output=output, domain=BLOCKED_DOMAIN, shape=shape, channels=shape[1])
 
-    def apply(self, *rules: Rule) -> None:
+    def apply(self, *rules: Rewrite) -> None:
         """Let the first rule that fits replace each node of the graph, in order."""
-        for node in self._graph.node:
-            if not any(rule(self, node) for rule in rules):
-                self.add(node)
-        nodes, self._nodes = self._nodes, []
-        del self._graph.node[:]
-        self._graph.node.extend(nodes)
+
+        def written(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+            self._nodes = []
+            return self._nodes if any(rule(self, node) for rule in rules) else [*self._nodes, node]
+
+        replace_nodes(self._graph, written)
 
     def _fresh(self) -> str:
         self._count += 1
-        return f"dnscp//rewritten/{self._count}"
+        return self._names.fresh(f"dnscp//rewritten/{self._count}")
 
 
-Rule = Callable[[Pen, onnx.NodeProto], bool]
-"""Writes what replaces a node and returns True, or writes nothing and returns False."""
-
-
-def sweep(model: onnx.ModelProto) -> None:
-    """Remove, in place, nodes whose results nobody reads."""
-    wanted = {output.name for output in model.graph.output}
-    kept = []
-    for node in reversed(model.graph.node):
-        if any(name in wanted for name in node.output):
-            wanted.update(name for name in node.input if name)
-            kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(reversed(kept))
+Rewrite = Callable[[Pen, onnx.NodeProto], bool]
+"""Writes what replaces a node and returns True, or what stands before it, which may be nothing, and returns False."""

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pyarrow
-import pyarrow.parquet
 import tomli_w
-from fuzz_models import NAMES, ODD, ODD_FLOATS, Rng, damaged_bytes, load_tests
 from PIL import Image
+
+from fuzzing.damaged_models import NAMES, ODD, ODD_FLOATS, Rng, damaged_bytes
+from models import filled
 
 TINY = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -38,7 +38,7 @@ MEMBERS = ("../up.png", "/abs.png", "a/../../b.png", "c/\x00.png", "c/" + "d/" *
 
 def tiny_model() -> onnx.ModelProto:
     """Two convolutions and a Gemm, for images of 8 x 8 pixels."""
-    return load_tests("models").filled(TINY)  # type: ignore[no-any-return]
+    return filled(TINY)
 
 
 def damaged_plan(good: str, rng: Rng) -> tuple[bytes, str]:
@@ -163,6 +163,8 @@ def _members(rng: Rng) -> list[tuple[str, bytes]]:
 
 
 def _parquet(rng: Rng) -> tuple[bytes, str]:
+    import pyarrow.parquet
+
     labels: list[Any] = [0, 1, 2]
     if rng.random() < 0.3:
         labels[0] = [2**62, -1, None, 3][int(rng.integers(4))]

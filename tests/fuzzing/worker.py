@@ -1,11 +1,7 @@
-"""Damaged files of every kind for the command line: nothing may crash, hang, fill the memory or come out wrong.
+"""Cases in a child process (`judge.py`) that lives until it dies or has done its share.
 
-    python benchmarks/fuzz.py --kind model --count 20000 --log models.jsonl
-    python benchmarks/fuzz.py --log models.jsonl --count 0          # the table again
-
-Every case is a line of the log; with the same log, what is done is not done again. Cases run in a child process
-(`fuzz_case.py`) that lives until it dies or has done its share, with 2 GiB of memory more than it needs by itself. What
-kills it is given to the command line, which has to survive it and to say so ("survived").
+It has 2 GiB of memory more than it needs by itself. What kills it is given to the command line, which has to survive it
+and to say so ("survived").
 """
 
 from __future__ import annotations
@@ -13,17 +9,13 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
-
-import click
 
 KINDS = ("model", "plan", "config", "data")
 CASES_PER_PROCESS = 400  # a new one then, so that leaks of the runtime do not add up
@@ -86,8 +78,8 @@ class Worker:
         return done.returncode in (0, MODEL) and (done.returncode == 0 or "".join(last).startswith("Error: "))
 
     def _started(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(Path(__file__).with_name("fuzz_case.py")), str(self.folder)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+        command = [sys.executable, "-m", "fuzzing.judge", str(self.folder)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "PYTHONPATH": _search_path()}
         pipe = subprocess.PIPE
         process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, bufsize=0
@@ -109,6 +101,11 @@ class Worker:
         self._parent.cleanup()
 
 
+def _search_path() -> str:
+    """Where the child finds this package, and what the environment says already."""
+    return os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def _line_of(process: subprocess.Popen[bytes]) -> bytes | None:
     """The next line; empty from a process that has ended, None from one that works for too long."""
     assert process.stdout is not None
@@ -126,49 +123,3 @@ def _processor_time(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / float(os.sysconf("SC_CLK_TCK"))
-
-
-def show_table(rows: list[dict[str, Any]]) -> None:
-    """One line per kind of input, and what was found."""
-    outcomes = list(dict.fromkeys([*GOOD, "traceback", "crash", "hang", "wrong", "unclear"]))
-    print(" ".join(f"{name:>10}" for name in ("kind", "inputs", *outcomes, "checked", "peak MB")))
-    for kind in KINDS:
-        mine = [row for row in rows if row["kind"] == kind]
-        count = Counter(row["outcome"] for row in mine)
-        checked = sum(bool(row.get("checked")) for row in mine)
-        peak = max((row.get("megabytes", 0) for row in mine), default=0)
-        numbers = (len(mine), *(count[outcome] for outcome in outcomes), checked, peak)
-        print(" ".join(f"{value:>10}" for value in (kind, *numbers)))
-    for row in rows:
-        if row["outcome"] not in GOOD:
-            last = (row.get("message") or "").strip().splitlines()[-1:]
-            print(f"{row['kind']} {row['number']} {row['seed']}: {row['outcome']} {row.get('how', '')} {last}")
-
-
-@click.command()
-@click.option("--kind", type=click.Choice(KINDS), default="model", show_default=True)
-@click.option("--count", default=1000, show_default=True)
-@click.option("--first", default=0, show_default=True, help="Number of the first case.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--log", type=click.Path(path_type=Path), default=Path("fuzz.jsonl"), show_default=True)
-@click.option("--keep", type=click.Path(path_type=Path), help="Folder for the files of cases that went wrong.")
-def main(kind: str, count: int, first: int, seed: int, log: Path, keep: Path | None) -> None:
-    """Try many damaged inputs of one kind."""
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    done = {(row["kind"], row["number"], row["seed"]) for row in rows}
-    worker = Worker()
-    with log.open("a") as file:
-        for number in range(first, first + count):
-            if (kind, number, seed) not in done:
-                row = {"kind": kind, "number": number, "seed": seed, **worker.judge(kind, number, seed)}
-                rows.append(row)
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                if keep is not None and row["outcome"] not in GOOD:
-                    shutil.copytree(worker.folder, keep / f"{kind}-{number}-{seed}", dirs_exist_ok=True)
-    worker.close()
-    show_table(rows)
-
-
-if __name__ == "__main__":
-    main()

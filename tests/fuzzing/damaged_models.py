@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from cases import CASES
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-ROOT = Path(__file__).parent.parent
+from models import all_nodes, stored_tensors
+
+MODELS = Path(__file__).parents[2] / "models"
 Rng = np.random.Generator
 Mutation = Callable[[onnx.ModelProto, Rng], None]
 
@@ -37,17 +38,10 @@ LOCATIONS = (
 MUTATIONS: list[Mutation] = []
 
 
-def load_tests(name: str) -> Any:
-    """A module of the test suite, which the networks and the check from outside are shared with."""
-    if str(ROOT / "tests") not in sys.path:
-        sys.path.insert(0, str(ROOT / "tests"))
-    return importlib.import_module(name)
-
-
 def seed_models() -> list[onnx.ModelProto]:
     """The networks of the test suite, most of a few nodes, and the smallest one in `models/`."""
-    models: list[onnx.ModelProto] = [case.model for case in load_tests("cases").CASES]
-    smallest = onnx.load(ROOT / "models" / "digits-separable.onnx")
+    models = [case.model for case in CASES]
+    smallest = onnx.load(MODELS / "digits-separable.onnx")
     return [*models, *[smallest] * (len(models) // 40)]
 
 
@@ -109,12 +103,11 @@ def _one(rng: Rng, options: Any) -> Any:
 
 
 def _node(model: onnx.ModelProto, rng: Rng) -> onnx.NodeProto:
-    nodes = list(load_tests("models").all_nodes(model))
-    return _one(rng, nodes)  # type: ignore[no-any-return]
+    return _one(rng, all_nodes(model))  # type: ignore[no-any-return]
 
 
 def _tensor(model: onnx.ModelProto, rng: Rng) -> TensorProto:
-    return _one(rng, [tensor for _, tensor in load_tests("models").stored_tensors(model)])  # type: ignore[no-any-return]
+    return _one(rng, [tensor for _, tensor in stored_tensors(model)])  # type: ignore[no-any-return]
 
 
 def _names(model: onnx.ModelProto) -> list[str]:
@@ -198,7 +191,7 @@ def tensor_values(model: onnx.ModelProto, rng: Rng) -> None:
 @_mutation
 def integer_values(model: onnx.ModelProto, rng: Rng) -> None:
     """The same for shapes, axes, pads and counts."""
-    stored = [tensor for _, tensor in load_tests("models").stored_tensors(model)]
+    stored = [tensor for _, tensor in stored_tensors(model)]
     tensor = _one(rng, [t for t in stored if t.data_type in (TensorProto.INT64, TensorProto.INT32)])
     values = numpy_helper.to_array(tensor).copy()
     values.flat[int(rng.integers(values.size))] = np.array(_one(rng, ODD)).astype(values.dtype)
@@ -253,7 +246,7 @@ def sparse_tensor(model: onnx.ModelProto, rng: Rng) -> None:
 @_mutation
 def attribute_value(model: onnx.ModelProto, rng: Rng) -> None:
     """An attribute with an odd value."""
-    attributes = [a for node in load_tests("models").all_nodes(model) for a in node.attribute]
+    attributes = [a for node in all_nodes(model) for a in node.attribute]
     attribute = _one(rng, attributes)
     if attribute.type == AttributeProto.INTS:
         if rng.random() < 0.3:
@@ -298,14 +291,14 @@ def attribute_kind(model: onnx.ModelProto, rng: Rng) -> None:
 @_mutation
 def attribute_lost(model: onnx.ModelProto, rng: Rng) -> None:
     """An attribute is missing."""
-    node = _one(rng, [n for n in load_tests("models").all_nodes(model) if n.attribute])
+    node = _one(rng, [n for n in all_nodes(model) if n.attribute])
     del node.attribute[int(rng.integers(len(node.attribute)))]
 
 
 @_mutation
 def attribute_doubled(model: onnx.ModelProto, rng: Rng) -> None:
     """An attribute is there twice, or refers to one of a function."""
-    node = _one(rng, [n for n in load_tests("models").all_nodes(model) if n.attribute])
+    node = _one(rng, [n for n in all_nodes(model) if n.attribute])
     if rng.random() < 0.5:
         node.attribute.append(_one(rng, node.attribute))
     else:

@@ -1,9 +1,9 @@
-"""The child process of `fuzz.py`: makes damaged inputs, gives them to the command line, and judges what it does.
+"""The child process of `worker.py`: makes damaged inputs, gives them to the command line, and judges what it does.
 
 Reads one JSON list `[kind, number, seed]` per line and answers with a JSON object before each command and one at the
-end. Each input follows from these three, so that any case can be made again:
+end. Each input follows from these three, so that any case can be made again, in the folder `tests`:
 
-    python benchmarks/fuzz_case.py model 17 0 FOLDER      # writes the file and prints the verdict
+    python -m fuzzing.judge model 17 0 FOLDER      # writes the file and prints the verdict
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from typing import Any, TextIO
 
 import numpy as np
 import onnx
-from fuzz_files import damaged_config, damaged_data, damaged_plan, tiny_model
-from fuzz_models import damaged_model, load_tests, seed_models
+from oracle import set_inputs_to_zero
 
+from fuzzing.damaged_files import damaged_config, damaged_data, damaged_plan, tiny_model
+from fuzzing.damaged_models import damaged_model, seed_models
 from onnx_dnscp import PruneError
 from onnx_dnscp.cli.main import run
 from onnx_dnscp.discovery.discover import discover
@@ -32,7 +33,7 @@ from onnx_dnscp.measure import latency
 from onnx_dnscp.measure.verify import mean_error, relative_error
 from onnx_dnscp.model.load import load_model
 from onnx_dnscp.model.runtime import Session
-from onnx_dnscp.runs.plan import make_plan, read_plan, removed_units
+from onnx_dnscp.runs.plan import make_plan, plan_mask, read_plan
 
 ROOM = 2 << 30  # bytes that a case may take beyond what the process had before it
 TOLERANCE = 1e-3  # of an output's largest value, between the pruned model and the original with zeros in its weights
@@ -123,12 +124,12 @@ class Judge:
             units = discover(load_model(path))
             if units.num_units:
                 break
-        removed = rng.random(units.num_units) < 0.3
-        good = make_plan(units, removed, load_model(path).sha256)
+        mask = rng.random(units.num_units) >= 0.3
+        good = make_plan(units, mask, load_model(path).sha256)
         content, verdict.how = damaged_plan(good.model_dump_json(), rng)
         plan.write_bytes(content)
         self._call(verdict, "apply", path, plan, "-o", out)
-        whole = make_plan(units, removed_units(read_plan(plan), units, good.model_sha256), good.model_sha256)
+        whole = make_plan(units, plan_mask(read_plan(plan), units, good.model_sha256), good.model_sha256)
         plan.write_text(whole.model_dump_json())
         self._check(path, out, plan, verdict)
 
@@ -155,7 +156,7 @@ class Judge:
         """The pruned file computes what the original does with zeros in its weights, in sessions of their own."""
         loaded = load_model(path)
         try:
-            silenced = load_tests("oracle").set_inputs_to_zero(loaded.proto, read_plan(plan))
+            silenced = set_inputs_to_zero(loaded.proto, read_plan(plan))
         except Exception as error:  # a way of writing weights that this check does not know
             verdict.message = f"not checked: {type(error).__name__}: {error}"[:200]
             return

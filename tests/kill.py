@@ -1,7 +1,7 @@
 """Kill runs at random moments with SIGKILL, resume them, and compare them with a run that nobody disturbed.
 
-    python benchmarks/kill.py                 # 20 runs on one thread, 6 of them killed within a write
-    python benchmarks/kill.py --threads 2
+    python tests/kill.py                 # 20 runs on one thread, 6 of them killed within a write
+    python tests/kill.py --threads 2
 
 Each run is killed after a random share of the processor time that the undisturbed one took, from its first import to
 its last write, or while it writes one of its checkpoints, and then resumed. One more run is killed again

@@ -1,0 +1,1 @@
+"""The stages of a run: each takes a `Pruning` and gives a `Pruning`."""
