@@ -71,7 +71,7 @@ def main(
                     preprocess=PREPROCESS,
                     epochs=epochs,
                     finetune_epochs=finetune_epochs,
-                    learning_rate=lr,
+                    lr=lr,
                     c_rate=c_rate,
                     sensitivity=sensitivity,
                     augment=augment,

@@ -31,6 +31,7 @@ from isolated import in_process
 import onnx_dnscp
 from onnx_dnscp import PruneError, VerificationError
 from onnx_dnscp.measure import latency
+from onnx_dnscp.model.runtime import Session
 from onnx_dnscp.training.progress import Progress
 
 SIZES = (64, 96, 224, 320)  # of dynamic axes; tried in turn
@@ -73,7 +74,7 @@ def _train(path: Path, folder: Path, row: dict[str, Any]) -> None:
         epochs=3,
         finetune_epochs=ROUNDS,
         batch_size=min(BATCH, batch or BATCH),
-        learning_rate=1e-3,
+        lr=1e-3,
         repair=False,  # which needs no gradients, and leaves so few samples nothing to learn
         listener=hear,
     )
@@ -93,7 +94,7 @@ def _samples(path: Path, folder: Path) -> Path | None:
         return None
     dims = inputs[0].type.tensor_type.shape.dim
     rng = np.random.default_rng(0)
-    session = onnx_dnscp.model.runtime.Session(model, optimize=False)
+    session = Session(model, optimize=False)
     for size in SIZES:
         shape = [d.dim_value if d.dim_value > 0 else size for d in dims[1:]]
         first = max(1, dims[0].dim_value)

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from onnx_dnscp.runs.plan import Plan
     from onnx_dnscp.runs.prune_report import PruneReport
     from onnx_dnscp.runs.run_directory import preprocess_of
+    from onnx_dnscp.runs.settings import PruneSettings
+    from onnx_dnscp.training.progress import Listener, Progress
+
+    __version__: str
 
 __all__ = [
     "ApplyReport",
@@ -39,15 +43,19 @@ __all__ = [
     "Evaluation",
     "Inspection",
     "Interrupted",
+    "Listener",
     "ModelError",
     "Plan",
     "Preprocess",
+    "Progress",
     "PruneError",
     "PruneOptions",
     "PruneReport",
+    "PruneSettings",
     "RequestError",
     "UsageError",
     "VerificationError",
+    "__version__",
     "apply",
     "compare",
     "evaluate",
@@ -62,10 +70,13 @@ _HOMES = {
     "Comparison": "commands.compare",
     "Evaluation": "measure.evaluation",
     "Inspection": "runs.inspection",
+    "Listener": "training.progress",
     "Plan": "runs.plan",
     "Preprocess": "data.preprocess",
+    "Progress": "training.progress",
     "PruneOptions": "runs.options",
     "PruneReport": "runs.prune_report",
+    "PruneSettings": "runs.settings",
     "apply": "commands.apply",
     "compare": "commands.compare",
     "evaluate": "commands.evaluate",
@@ -76,7 +87,15 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+if not TYPE_CHECKING:  # which would find any name then
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name == "__version__":
+            return import_module("importlib.metadata").version("onnx-dnscp")
+        return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

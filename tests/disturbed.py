@@ -12,7 +12,7 @@ RESNET = MODELS / "digits-resnet.onnx"
 STEPS = 6  # of each phase
 # Everything that has a state: momentum, moving masks that come back, warm-up, accumulated batches, running statistics.
 OPTIONS: dict[str, Any] = {
-    "ratio": 0.5, "epochs": 2, "finetune_epochs": 2, "batch_size": 8, "accumulate": 2, "learning_rate": 0.5,
+    "ratio": 0.5, "epochs": 2, "finetune_epochs": 2, "batch_size": 8, "accumulate": 2, "lr": 0.5,
     "c_rate": 0.0, "warmup": 2, "clip": 5.0, "seed": 3, "threads": 1, "checkpoint_every": 2, "gamma": 0.2,
     "loss": "cross-entropy",
 }  # fmt: skip
@@ -20,8 +20,7 @@ OPTIONS: dict[str, Any] = {
 
 def spelled(options: Mapping[str, Any]) -> list[str]:
     """Options as the command line says them."""
-    other = {"learning_rate": "lr"}
-    return [f"--{other.get(name, name.replace('_', '-'))}={value}" for name, value in options.items()]
+    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
 
 
 class Result:

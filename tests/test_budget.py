@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnx_dnscp import PruneOptions, RequestError, prune
+from onnx_dnscp import PruneOptions, RequestError, UsageError, prune
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.measure.cost_registry import COSTS, Cost, CostInputs, cost
 from onnx_dnscp.model.units import Group, Mask, Units
@@ -235,5 +235,5 @@ def test_prune_takes_a_cost_of_the_users_own(blocks: list[CostInputs], tmp_path:
 
 def test_an_unknown_metric_is_refused_with_those_that_there_are() -> None:
     """The names are those of the register."""
-    with pytest.raises(ValueError, match="'flops' is no metric; choose from channels, params, macs"):
+    with pytest.raises(UsageError, match="'metric' cannot be 'flops': choose from channels, params, macs"):
         PruneOptions(metric="flops")

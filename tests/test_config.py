@@ -54,8 +54,9 @@ def test_a_search_keeps_its_own_defaults(tmp_path: Path, capsys: Captured) -> No
     ("text", "message"),
     [
         ("epoch = 3", "'epoch', which is no option; did you mean 'epochs'?"),
-        ("zzz = 3", "'zzz', which is no option; 'onnx-dnscp prune --help' lists the options"),
-        ("[train]\nepochs = 3", "'train', which is no option"),
+        ("zzz = 3", "'zzz', which is no option; 'onnx-dnscp prune --help-all' lists the options"),
+        ("[training]\nepochs = 3", "'training', which is no option"),
+        ("[train]\nepochs = 3", "train = {'epochs': 3}; it is switched on by true and off by false"),
         ("epochs = 2.5", "'2.5' is not a valid integer"),
         ("epochs = true", "epochs = True; it takes integer range"),
         ("no-train = 1", "it is switched on by true and off by false"),

@@ -113,4 +113,4 @@ def test_a_run_that_overflows_at_once_has_nothing_to_go_back_to(
     assert run([*call, f"--run-dir={directory}", "--lr=1e18", "--clip=0"]) == 5
     assert "The run is back at its beginning, where all was well" in capsys.readouterr().err
     assert run(["prune", "--resume", str(directory), "--lr=0.01"]) == 0
-    assert json.loads((directory / "options.json").read_text())["learning_rate"] == 0.01
+    assert json.loads((directory / "options.json").read_text())["lr"] == 0.01

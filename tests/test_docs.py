@@ -18,7 +18,10 @@ from markdown_commands import Step, missing_line, run_page, steps
 from onnx import numpy_helper
 from PIL import Image
 
+import onnx_dnscp
+
 ROOT = Path(__file__).parents[1]
+NOT_DOCUMENTED = ("PruneSettings", "__version__")  # the one is what PruneOptions is
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS = ("benchmarks", "docs", "examples", "models", "onnx_dnscp", "tests")
 FILES = [
@@ -70,9 +73,12 @@ def test_the_site_can_be_built_without_a_warning(tmp_path: Path) -> None:
     quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # the theme's advertisement of its successor
     built = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True)
     assert (built.returncode, built.stdout + built.stderr) == (0, "")
-    options = (tmp_path / "reference" / "options" / "index.html").read_text("utf-8")
-    assert all(name in options for name in ("--max-drop", "--reference", "Cut the channels that PLAN removes"))
-    assert "Sentinel" not in options, "defaults of options that have none"
+    options, api = ((tmp_path / "reference" / n / "index.html").read_text("utf-8") for n in ("options", "api"))
+    assert all(
+        name in options for name in ("--max-drop", "--gamma", "--reference", "Cut the channels that PLAN removes")
+    )
+    assert all(f'id="onnx_dnscp.{name}"' in api for name in onnx_dnscp.__all__ if name not in NOT_DOCUMENTED)
+    assert "Half width of the band" in api, "what fields of options mean"
 
 
 # --- what pages and comments name -------------------------------------------------------------------------------------

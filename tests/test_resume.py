@@ -135,7 +135,7 @@ def interrupt_at(phase: str, step: int) -> Callable[[Progress], None]:
 
 
 STATEFUL: dict[str, dict[str, Any]] = {
-    "adamw": {"optimizer": "adamw", "learning_rate": 0.002},
+    "adamw": {"optimizer": "adamw", "lr": 0.002},
     "taylor": {"method": "taylor", "schedule": "iterative"},
     "tf2": {"rule": "tf2"},
     "random": {"method": "random"},

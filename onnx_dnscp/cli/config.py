@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import click
 import tomli_w
 
 from onnx_dnscp.errors import UsageError
+from onnx_dnscp.system.option_model import nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,8 +24,8 @@ _NOT_OF_A_RUN = ("config", "print_config", "resumed", "as_json", "quiet")  # wha
 def read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
     """Take the defaults of the command's parameters from a file; a click callback, to be called before others.
 
-    Keys are the names of options without their dashes, and of arguments. A list stands for an option that is repeated
-    or takes several values.
+    Keys are the names of options without their dashes, and of arguments; `no-x = true` is `x = false`. A list stands
+    for an option that is repeated or takes several values.
 
     Raises:
         UsageError: The file cannot be read, or says what the command does not know.
@@ -41,12 +41,15 @@ def read_config(context: click.Context, _: click.Parameter, path: Path | None) -
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The config {str(path)!r} is not TOML: {error}.") from error
     known = dict(_parameters(context.command))
+    off = {option.lstrip("-"): parameter for parameter in known.values() for option in parameter.secondary_opts}
     for key, value in found.items():
-        if key not in known:
-            nearest = get_close_matches(key, known, 1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else "'onnx-dnscp prune --help' lists the options."
+        parameter = known.get(key) or off.get(key)
+        if parameter is None:
+            meant = nearest(key, known)
+            hint = f"did you mean {meant!r}?" if meant else "'onnx-dnscp prune --help-all' lists the options."
             raise UsageError(f"The config {str(path)!r} has {key!r}, which is no option; {hint}")
-        context.default_map = {**(context.default_map or {}), str(known[key].name): _as_text(known[key], key, value)}
+        said = _as_text(parameter, key, value)
+        context.default_map = {**(context.default_map or {}), str(parameter.name): not said if key in off else said}
 
 
 def config_text(context: click.Context, leave_out: Collection[str] = ()) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import Any
+
+from typing_extensions import Unpack
 
 from onnx_dnscp.commands.prune_prepare import load_for, prepare
 from onnx_dnscp.commands.prune_search import resume_search, search
@@ -19,6 +20,7 @@ from onnx_dnscp.errors import UsageError
 from onnx_dnscp.runs.options import PruneOptions, named_functions
 from onnx_dnscp.runs.prune_report import PruneReport
 from onnx_dnscp.runs.run_directory import RunDirectory, RunRecord
+from onnx_dnscp.runs.settings import PruneSettings, with_settings_spelled_out
 from onnx_dnscp.training.progress import Listener, Progress
 
 
@@ -26,6 +28,7 @@ def _silent(progress: Progress) -> None:
     """The listener that hears nothing."""
 
 
+@with_settings_spelled_out
 def prune(
     model: str | Path,
     output: str | Path | None = None,
@@ -34,7 +37,7 @@ def prune(
     run_dir: str | Path | None = None,
     listener: Listener = _silent,
     options: PruneOptions | None = None,
-    **settings: Any,
+    **settings: Unpack[PruneSettings],
 ) -> PruneReport:
     """Make a smaller, faster model that computes nearly the same, and save it once it is verified.
 
@@ -51,16 +54,15 @@ def prune(
     Raises:
         ModelError: The model cannot be read, is invalid or cannot be run.
         DataError: The data cannot be read or does not fit the model.
-        UsageError: A place to write to is wrong, or settings are given twice.
+        UsageError: A place to write to is wrong, or a setting is unknown, given twice or cannot have its value.
         RequestError: Nothing is prunable, the ratio is out of reach, no cut that was tried stays within `max_drop`, or
             the model cannot be trained.
         VerificationError: The result does not compute what the masked model computes; nothing is saved.
         Interrupted: Ctrl-C or SIGTERM; the text says how to go on.
-        pydantic.ValidationError: A setting is out of range.
     """
     if options is not None and settings:
         raise UsageError(f"Give either options or single settings ({', '.join(settings)}), not both.")
-    chosen = PruneOptions(**settings) if options is None else options
+    chosen = PruneOptions.model_validate(settings) if options is None else options
     directory = None if run_dir is None else Path(run_dir)
     if chosen.max_drop is not None:
         return search(model, output, plan_out, directory, chosen, listener)
@@ -76,7 +78,7 @@ def resume(
     run_dir: str | Path,
     *,
     listener: Listener = _silent,
-    learning_rate: float | None = None,
+    lr: float | None = None,
     data: str | Path | None = None,
     test_data: str | Path | None = None,
 ) -> PruneReport:
@@ -87,7 +89,7 @@ def resume(
     Args:
         run_dir: The folder of that run.
         listener: Called after every training step.
-        learning_rate: Go on with another one.
+        lr: Go on with another learning rate.
         data: The function that the run takes its samples from, if it does: a run directory alone, which may be
             somebody else's, does not make code run.
         test_data: Likewise.
@@ -101,8 +103,8 @@ def resume(
         directory = held.enter_context(RunDirectory.existing(Path(run_dir)))
         record = directory.record()
         _check_named(record, directory.path, {"--data": data, "--test-data": test_data})
-        if learning_rate is not None:
-            record = record.model_copy(update={"learning_rate": learning_rate})
+        if lr is not None:
+            record = RunRecord.model_validate({**dict(record), "lr": lr})
             directory.start(record)
         for path, digest in record.fingerprints.items():
             if not is_function(Path(path)) and fingerprint(Path(path)) != digest:

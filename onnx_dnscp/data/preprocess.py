@@ -7,52 +7,79 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic.config import JsonDict
 
-from onnx_dnscp.errors import DataError
+from onnx_dnscp.errors import DataError, UsageError
+from onnx_dnscp.system.option_model import EXPERT, OptionModel
 
 Layout = Literal["nchw", "nhwc"]
 ChannelOrder = Literal["rgb", "bgr", "gray"]
 
 
-class Preprocess(BaseModel):
+# Where an option stands in the help.
+DATA: JsonDict = {"group": "Data"}
+MORE_DATA = DATA | EXPERT
+
+
+class Preprocess(OptionModel):
     """How samples are prepared: `(value * scale - mean) / std` per channel, then the layout.
 
-    Attributes:
-        scale: Factor on the raw values; None means 1/255 for images (1 where the model takes integers) and 1
-            for arrays.
-        mean: Per channel (or one for all), subtracted after scaling.
-        std: Per channel (or one for all), divided by last.
-        size: (height, width) images are resized to; None takes the model's.
-        crop: Take the middle of images in the model's proportions, and of its sides this share (0..1); None stretches
-            the whole image.
-        pad: Keep the proportions of images, and fill what is left with this value (0..255); None stretches them.
-        layout: Where the model wants the channels; None reads it off the model's input shape.
-        channels: Order of the channels of images.
+    Raises:
+        UsageError: An option is unknown, given twice or cannot have its value.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    scale: float | None = None
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    size: tuple[PositiveInt, PositiveInt] | None = None
-    crop: float | None = Field(default=None, gt=0, le=1)
-    pad: int | None = Field(default=None, ge=0, le=255)
-    layout: Layout | None = None
-    channels: ChannelOrder = "rgb"
+    mean: tuple[float, ...] = Field(
+        default=(0.0,),
+        description="Subtracted per channel, after scaling; one value holds for all.",
+        json_schema_extra=DATA,
+    )
+    std: tuple[float, ...] = Field(
+        default=(1.0,), description="Divided by last, per channel; one value holds for all.", json_schema_extra=DATA
+    )
+    scale: float | None = Field(
+        default=None,
+        description="Factor on raw values. [default: 1/255 for images, unless the model takes integers; 1 for arrays]",
+        json_schema_extra=MORE_DATA,
+    )
+    size: tuple[PositiveInt, PositiveInt] | None = Field(
+        default=None,
+        description="Height and width of images. [default: the model's]",
+        json_schema_extra={**MORE_DATA, "metavar": "H W"},
+    )
+    crop: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Take the middle of images in the model's proportions, and this share of its sides; 0.875 is what "
+        "resizing to 256 and cropping to 224 does. [default: stretch the whole image]",
+        json_schema_extra={**MORE_DATA, "metavar": "SHARE"},
+    )
+    pad: int | None = Field(
+        default=None,
+        ge=0,
+        le=255,
+        description="Keep the proportions of images and fill the sides with this value, such as 114 for YOLO networks.",
+        json_schema_extra={**MORE_DATA, "metavar": "VALUE"},
+    )
+    layout: Layout | None = Field(
+        default=None,
+        description="Where the model wants channels. [default: what its input's shape says]",
+        json_schema_extra=MORE_DATA,
+    )
+    channels: ChannelOrder = Field(default="rgb", description="Channel order of images.", json_schema_extra=MORE_DATA)
 
     @field_validator("std")
     @classmethod
     def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or any(not v > 0 for v in value):
-            found = ", ".join(f"{v:g}" for v in value)
-            raise ValueError(f"every standard deviation must be greater than 0, not {found or 'none'}")
+            raise ValueError("every standard deviation must be greater than 0")
         return value
 
     @model_validator(mode="after")
     def _one_way_to_fit(self) -> Preprocess:
         if self.crop is not None and self.pad is not None:
-            raise ValueError("--crop and --pad are two ways to keep the proportions of images; give one of them")
+            raise UsageError("Options 'crop' and 'pad' are two ways to keep proportions; give one of them.")
         return self
 
     def channels_last(self, dims: Sequence[int | str | None]) -> bool:

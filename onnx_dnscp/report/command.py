@@ -11,7 +11,6 @@ from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.runs.options import PruneOptions
 from onnx_dnscp.runs.run_directory import RunRecord
 
-_SPELLED = {"learning_rate": "lr"}  # options that are called otherwise than their fields
 _UNBOUND = 1 - 1e-9  # a search without a ratio looks at all below 1
 
 
@@ -49,7 +48,7 @@ def _tail(path: Path, others: Sequence[Path]) -> str:
 
 
 def _words(name: str, value: Any) -> Iterator[str]:
-    option = "--" + _SPELLED.get(name, name).replace("_", "-")
+    option = "--" + name.replace("_", "-")
     if isinstance(value, bool):
         yield option if value else option.replace("--", "--no-", 1)
         return

@@ -158,7 +158,7 @@ class RunDirectory:
             raise UsageError(f"{str(self.path)!r} is no run directory: it has no {OPTIONS}.")
         try:
             return RunRecord.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
+        except (OSError, ValidationError, UsageError) as error:
             raise UsageError(f"{str(path)!r} does not say what this version of onnx-dnscp can go on with.") from error
 
     def save(self, state: PhaseState, log: RunLog, *, proven: bool = True) -> None:
