@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.masks.statistics import Vector
-from onnx_dnscp.model.units import FIXED, Units
+from onnx_dnscp.model.units import FIXED, Units, slices_along
 
 Role = Literal["reads", "makes"]
 Weights = Mapping[str, NDArray[Any]]  # by stored tensor name
@@ -35,12 +35,9 @@ class WeightAxis:
 
     def rows(self, weight: NDArray[Any]) -> NDArray[np.float32]:
         """The slices of `weight` along the axis, flattened: (positions, elements)."""
-        size, axis = self.units.size, self.axis
-        weight = np.asarray(weight, dtype=np.float32)
-        if size > weight.shape[axis]:
-            blocks = weight.reshape(size // weight.shape[axis], -1, *weight.shape[1:])
-            return np.moveaxis(blocks, 2, 1).reshape(size, -1)
-        return np.moveaxis(weight, axis, 0).reshape(size, -1)
+        size = self.units.size
+        values, axis = slices_along(np.asarray(weight, dtype=np.float32), self.axis, size)
+        return np.moveaxis(values, axis, 0).reshape(size, -1)
 
 
 def weight_axes(units: Units) -> tuple[WeightAxis, ...]:

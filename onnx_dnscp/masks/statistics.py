@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnx_dnscp.model.units import FIXED, Units
+from onnx_dnscp.model.units import FIXED, Units, slices_along
 
 Vector = NDArray[np.float64]
 
@@ -66,9 +66,7 @@ def _slice_sums(
 ) -> tuple[NDArray[np.int64], Vector, Vector, Vector]:
     """Of every slice that belongs to a unit: the unit, sum of |W|, sum of W^2, number of elements."""
     size = stored_units.size
-    if size > weight.shape[axis]:  # slices of each group's rows
-        rows = weight.reshape(size // weight.shape[axis], -1, *weight.shape[1:])
-        weight, axis = np.moveaxis(rows, 2, 1).reshape(size, -1), 0
+    weight, axis = slices_along(weight, axis, size)
     before, after = int(np.prod(weight.shape[:axis])), int(np.prod(weight.shape[axis + 1 :]))
     values = np.asarray(weight, dtype=np.float32)
     matrix = values.reshape(size, after) if before == 1 else values.reshape(before, size * after)

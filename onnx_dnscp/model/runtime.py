@@ -30,7 +30,7 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-training", "onnxrunti
 _HEAVY = 1 << 26  # bytes of weights from which packed copies of them cost more than they speed up a run or two
 # Seconds of processor time for a run of a network with a Loop, which may never end, and more for each byte of weights.
 _LOOP_SECONDS, _LOOP_SECONDS_PER_BYTE = 5.0, 1e-6
-_SILENT = 4  # onnxruntime's log level "fatal only": its messages reach the user as our errors
+SILENT = 4  # log level "fatal only": the runtime's messages reach the user as our errors
 
 
 def installed_packages() -> list[str]:
@@ -115,7 +115,7 @@ def _takes_weights_apart() -> bool:
     opset = onnx.helper.make_opsetid("", MAX_OPSET)
     structure, apart = split_weights(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=MAX_IR_VERSION))
     options = ort.SessionOptions()
-    options.log_severity_level = _SILENT
+    options.log_severity_level = SILENT
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     given = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in apart.items()}
     for name, value in given.items():
@@ -158,7 +158,7 @@ class Session:
         what: str = "The model",
     ) -> None:
         options = ort.SessionOptions()
-        options.log_severity_level = _SILENT
+        options.log_severity_level = SILENT
         options.intra_op_num_threads = threads
         levels = ort.GraphOptimizationLevel
         options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL

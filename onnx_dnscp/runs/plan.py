@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.model.units import Units
+from onnx_dnscp.model.units import Units, with_fixed
 
 PLAN_FORMAT: Literal["onnx-dnscp-plan/1"] = "onnx-dnscp-plan/1"
 _STRICT = ConfigDict(extra="forbid")
@@ -89,7 +89,7 @@ def make_plan(units: Units, removed: NDArray[np.bool_], model_sha256: str) -> Pl
         )
         for g in units.groups
     ]
-    gone = np.append(removed, False)  # FIXED = -1 picks the appended False
+    gone = with_fixed(removed, False)
     silenced = ((c, np.flatnonzero(gone[c.channel_units])) for c in units.consumers)
     consumers = {c.node: PlanConsumer(c.weight, channels.tolist()) for c, channels in silenced if channels.size}
     return Plan(model_sha256=model_sha256, groups=groups, consumers=consumers)

@@ -10,10 +10,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, shape_inference
 
+from onnx_dnscp.model.structure import FLOATS
+
 INTEGERS = frozenset({"tensor(int64)", "tensor(int32)", "tensor(bool)"})
-FLOATS = frozenset(
-    {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-)
 
 
 def integers_in(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

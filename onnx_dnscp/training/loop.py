@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.masks.budget import Budget
-from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.model.units import Mask, Units, with_fixed
 from onnx_dnscp.training.checkpoint import PhaseName, PhaseState, copy_arrays
 from onnx_dnscp.training.divergence import check_sound
 from onnx_dnscp.training.engines.base import Engine
@@ -239,7 +239,7 @@ def _gradients(phase: Phase, batches: Iterator[Batch], mask: Mask | None) -> tup
         batch = next(batches)
         feeds = as_float32({**batch.inputs, **phase.loss.feeds(batch)})
         if mask is not None:
-            feeds[MASK_INPUT] = np.append(mask, True).astype(np.float32)
+            feeds[MASK_INPUT] = with_fixed(mask, True).astype(np.float32)
         loss, gradients = phase.engine.step(feeds)
         losses.append(loss)
         if phase.accumulate == 1:
