@@ -15,7 +15,7 @@ import onnx
 from onnx_dnscp.model.editor import names_read
 from onnx_dnscp.model.graph import Graph
 from onnx_dnscp.model.taps import behind_squashing
-from onnx_dnscp.training.abilities import Abilities
+from onnx_dnscp.training.abilities import Abilities, Passage
 from onnx_dnscp.training.differentiable import ORT_ABILITIES
 
 
@@ -101,32 +101,45 @@ class _Reach:
     def __init__(
         self, model: onnx.ModelProto, inputs: Collection[str], learned: Collection[str], abilities: Abilities
     ) -> None:
+        self._abilities = abilities
         self._producer = {name: node for node in model.graph.node for name in node.output if name}
-        read = {name for node in model.graph.node for name in names_read(node)} | {o.name for o in model.graph.output}
-        fed, moved, passed = set(inputs), set(learned), set(learned)
-        lost: set[str] = set()  # what no gradient passes, and all that is computed from it
+        self._read = {name for node in model.graph.node for name in names_read(node)}
+        self._read.update(output.name for output in model.graph.output)
+        self._moved, self._passed = set(learned), set(learned)
+        self._lost: set[str] = set()  # what no gradient passes, and all that is computed from it
         self.stops: dict[str, str] = {}
+        fed = set(inputs)
         for node in model.graph.node:
             operands, results = names_read(node), [name for name in node.output if name]
             if not fed.isdisjoint(operands):
                 fed.update(results)
-            if moved.isdisjoint(operands):
-                continue
-            moved.update(results)
-            rule = abilities.passage(node)
-            if node.op_type == "TopK" and node.output[1] in read:
-                rule = None  # student and teacher would be compared at different positions
-            if rule is None or any(name in moved and not rule.lets_vary(i) for i, name in enumerate(operands)):
-                lost.update(results)
-                if not passed.isdisjoint(operands):
-                    self.stops |= dict.fromkeys(results, f"{node.op_type} node {node.name or results[0]!r}")
-            elif not lost.isdisjoint(operands):
-                lost.update(results)
-            else:
-                through = operands if rule.through is None else [operands[i] for i in rule.through if i < len(operands)]
-                passed.update(results[: rule.results] if not passed.isdisjoint(through) else ())
-        self.varying = moved & fed
-        self.carrying = passed & fed
+            if not self._moved.isdisjoint(operands):
+                self._moved.update(results)
+                self._pass(node, operands, results)
+        self.varying = self._moved & fed
+        self.carrying = self._passed & fed
+
+    def _pass(self, node: onnx.NodeProto, operands: list[str], results: list[str]) -> None:
+        """Note what gradients do at a node that reads what learns."""
+        rule = self._rule(node, operands)
+        if rule is None:
+            self._lost.update(results)
+            if not self._passed.isdisjoint(operands):
+                self.stops |= dict.fromkeys(results, f"{node.op_type} node {node.name or results[0]!r}")
+        elif not self._lost.isdisjoint(operands):
+            self._lost.update(results)
+        else:
+            through = operands if rule.through is None else [operands[i] for i in rule.through if i < len(operands)]
+            self._passed.update(results[: rule.results] if not self._passed.isdisjoint(through) else ())
+
+    def _rule(self, node: onnx.NodeProto, operands: list[str]) -> Passage | None:
+        """How gradients pass a node, or None if they cannot pass it as it stands here."""
+        rule = self._abilities.passage(node)
+        if node.op_type == "TopK" and node.output[1] in self._read:
+            return None  # student and teacher would be compared at different positions
+        if rule is not None and all(rule.lets_vary(i) for i, name in enumerate(operands) if name in self._moved):
+            return rule
+        return None
 
     def operands(self, name: str) -> list[str]:
         """What the node that makes a tensor reads."""

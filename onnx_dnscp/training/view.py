@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -227,17 +228,14 @@ def _end_at_frontier(view: TrainingView, frontier: Frontier, inputs: Collection[
         What gradients cannot pass, as messages call it.
     """
     view.taps, view.notes = frontier.taps, frontier.notes()
-    taps = {tap for group in frontier.taps.values() for tap in group}
-    keep_needed(view.model.graph, taps)
+    keep_needed(view.model.graph, chain(*frontier.taps.values()))
     here = {name for node in view.model.graph.node for name in (*node.input, *node.output)}
-    view.trainable = [name for name in view.trainable if name in here]
     view.statistics = {old: new for old, new in view.statistics.items() if new in here}
-    view.masks = [name for name in view.masks if name in here]
-    for name in [name for name in view.values if name not in here]:
-        del view.values[name]
+    view.trainable, view.masks = ([name for name in names if name in here] for names in (view.trainable, view.masks))
+    view.values = {name: value for name, value in view.values.items() if name in here}
     fed = here | {*inputs, MASK_INPUT}
     set_elements(view.model.graph.input, [i for i in view.model.graph.input if i.name in fed])
-    return list(dict.fromkeys(stop for group in frontier.stops.values() for stop in group))
+    return list(dict.fromkeys(chain(*frontier.stops.values())))
 
 
 def _why_nothing_learns(units: Units | None, stops: list[str]) -> str:

@@ -72,18 +72,22 @@ class Distillation:
         self._taps = list(targets)
         num_hints = sum(name in hints for name in targets)
         num_outputs = len(targets) - num_hints
-        terms = []
-        for number, (tap, value) in enumerate(targets.items()):
-            share = self._hint_weight / num_hints if tap in hints else 1.0 / num_outputs
-            base = f"{result}/distil/{number}"
-            view.add_input(self._target_name(tap), TensorProto.FLOAT, value.shape)
-            difference = view.add_node("Sub", [tap, self._target_name(tap)], f"{base}/difference")
-            square = view.add_node("Mul", [difference, difference], f"{base}/square")
-            mean = view.add_node("ReduceMean", [square], f"{base}/mean", keepdims=0)
-            variance = float(np.var(value, dtype=np.float64)) or 1.0
-            weight = np.array(share / variance, dtype=np.float32)
-            terms.append(view.add_node("Mul", [mean, view.add_constant(f"{base}/weight", weight)], f"{base}/term"))
+        shares = {tap: self._hint_weight / num_hints if tap in hints else 1.0 / num_outputs for tap in targets}
+        terms = [
+            self._add_term(view, tap, value, shares[tap], f"{result}/distil/{number}")
+            for number, (tap, value) in enumerate(targets.items())
+        ]
         view.add_sum(terms, result)
+
+    def _add_term(self, view: TrainingView, tap: str, first: NDArray[Any], share: float, base: str) -> str:
+        """Add the difference of one tensor from the teacher's, of which `first` is one; names begin with `base`."""
+        view.add_input(self._target_name(tap), TensorProto.FLOAT, first.shape)
+        difference = view.add_node("Sub", [tap, self._target_name(tap)], f"{base}/difference")
+        square = view.add_node("Mul", [difference, difference], f"{base}/square")
+        mean = view.add_node("ReduceMean", [square], f"{base}/mean", keepdims=0)
+        variance = float(np.var(first, dtype=np.float64)) or 1.0
+        weight = view.add_constant(f"{base}/weight", np.array(share / variance, dtype=np.float32))
+        return view.add_node("Mul", [mean, weight], f"{base}/term")
 
     def feeds(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The teacher's outputs for this batch."""
