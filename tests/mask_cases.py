@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+from budgets import budget_of
 from onnx import numpy_helper
 
 from onnx_dnscp.discovery.discover import discover_units
-from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.methods import MethodSettings
 from onnx_dnscp.masks.ranked import RankedSchedule
 from onnx_dnscp.model.graph import read_graph
@@ -48,4 +48,4 @@ def group_units(units: Units, width: int) -> slice:
 
 def settings_for(units: Units, ratio: float, schedule: RankedSchedule | None = None, seed: int = 0) -> MethodSettings:
     """A target in channels."""
-    return MethodSettings(units, Budget(units, "channels", ratio), np.random.default_rng(seed), schedule)
+    return MethodSettings(units, budget_of(units, "channels", ratio), np.random.default_rng(seed), schedule)

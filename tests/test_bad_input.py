@@ -651,7 +651,7 @@ def test_a_folder_that_takes_no_files_is_refused_before_the_work(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(tempfile, "mkstemp", no)
-    monkeypatch.setattr("onnx_dnscp.commands.prune_run.discover", lambda model: pytest.fail("the work has begun"))
+    monkeypatch.setattr("onnx_dnscp.commands.prune_prepare.discover", lambda model: pytest.fail("the work has begun"))
     assert_refused(
         ["prune", tiny_path, "-o", tmp_path / "out.onnx", "--no-train"], USAGE, "Permission denied; choose another"
     )

@@ -157,7 +157,7 @@ def test_training_that_goes_astray_in_the_write_back_is_caught(
     tmp_path: Path, unlabelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If fine-tuned weights did not flow back as trained, the embedded full-size model would disagree: no file."""
-    from onnx_dnscp.commands import prune_stages as module
+    from onnx_dnscp.stages import part as module
 
     def off_by_a_little(full: np.ndarray, small: np.ndarray, keeps: object) -> np.ndarray:
         result = right(full, small, keeps)  # type: ignore[arg-type]
