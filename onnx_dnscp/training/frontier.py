@@ -7,7 +7,7 @@ taken there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -15,7 +15,7 @@ import onnx
 from onnx_dnscp.model.editor import names_read
 from onnx_dnscp.model.graph import Graph
 from onnx_dnscp.model.taps import behind_squashing
-from onnx_dnscp.training.abilities import Abilities
+from onnx_dnscp.training.abilities import Abilities, Passage
 from onnx_dnscp.training.differentiable import ORT_ABILITIES
 
 
@@ -68,25 +68,32 @@ def find_frontier(
     taps: dict[str, tuple[str, ...]] = {}
     stops: dict[str, tuple[str, ...]] = {}
     for output in graph.outputs:
-        found: dict[str, None] = {}
-        passed: dict[str, None] = {}
-        pending, seen = [output], {output}
-        while pending:
-            name = pending.pop()
-            places = (name,) if squashed else (behind_squashing(graph, name), name)
-            tap = next((n for n in places if n in reach.carrying and n in known), None)
-            if tap is not None:
-                found[tap] = None
-                continue
-            if name in reach.stops:
-                passed[reach.stops[name]] = None
-            following = [n for n in dict.fromkeys(reach.operands(name)) if n in reach.varying and n not in seen]
-            seen.update(following)
-            pending += reversed(following)
-        taps[output] = tuple(found)
+        taps[output], passed = _walk_back(reach, graph, output, known, squashed=squashed)
         if passed:
-            stops[output] = tuple(passed)
+            stops[output] = passed
     return Frontier(taps, stops)
+
+
+def _walk_back(
+    reach: _Reach, graph: Graph, output: str, known: Collection[str], *, squashed: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The first tensors before an output that a loss can look at, and the nodes on the way that stop gradients."""
+    found: dict[str, None] = {}
+    passed: dict[str, None] = {}
+    pending, seen = [output], {output}
+    while pending:
+        name = pending.pop()
+        places = (name,) if squashed else (behind_squashing(graph, name), name)
+        tap = next((n for n in places if n in reach.carrying and n in known), None)
+        if tap is not None:
+            found[tap] = None
+            continue
+        if name in reach.stops:
+            passed[reach.stops[name]] = None
+        following = [n for n in dict.fromkeys(reach.operands(name)) if n in reach.varying and n not in seen]
+        seen.update(following)
+        pending += reversed(following)
+    return tuple(found), tuple(passed)
 
 
 class _Reach:
@@ -102,7 +109,7 @@ class _Reach:
         self, model: onnx.ModelProto, inputs: Collection[str], learned: Collection[str], abilities: Abilities
     ) -> None:
         self._producer = {name: node for node in model.graph.node for name in node.output if name}
-        read = {name for node in model.graph.node for name in names_read(node)} | {o.name for o in model.graph.output}
+        read = {o.name for o in model.graph.output}.union(*map(names_read, model.graph.node))
         fed, moved, passed = set(inputs), set(learned), set(learned)
         lost: set[str] = set()  # what no gradient passes, and all that is computed from it
         self.stops: dict[str, str] = {}
@@ -113,24 +120,39 @@ class _Reach:
             if moved.isdisjoint(operands):
                 continue
             moved.update(results)
-            rule = abilities.passage(node)
-            if node.op_type == "TopK" and node.output[1] in read:
-                rule = None  # student and teacher would be compared at different positions
-            if rule is None or any(name in moved and not rule.lets_vary(i) for i, name in enumerate(operands)):
+            passage = _passage(node, operands, moved, read, abilities)
+            if passage is None and not passed.isdisjoint(operands):
+                self.stops |= dict.fromkeys(results, f"{node.op_type} node {node.name or results[0]!r}")
+            if passage is None or not lost.isdisjoint(operands):
                 lost.update(results)
-                if not passed.isdisjoint(operands):
-                    self.stops |= dict.fromkeys(results, f"{node.op_type} node {node.name or results[0]!r}")
-            elif not lost.isdisjoint(operands):
-                lost.update(results)
-            else:
-                through = operands if rule.through is None else [operands[i] for i in rule.through if i < len(operands)]
-                passed.update(results[: rule.results] if not passed.isdisjoint(through) else ())
+            elif not passed.isdisjoint(_way_through(passage, operands)):
+                passed.update(results[: passage.results])
         self.varying = moved & fed
         self.carrying = passed & fed
 
     def operands(self, name: str) -> list[str]:
         """What the node that makes a tensor reads."""
         return names_read(self._producer[name]) if name in self._producer else []
+
+
+def _passage(
+    node: onnx.NodeProto,
+    operands: Sequence[str],
+    moved: Collection[str],
+    read: Collection[str],
+    abilities: Abilities,
+) -> Passage | None:
+    """How gradients pass a node some of whose operands move; None if they do not."""
+    if node.op_type == "TopK" and node.output[1] in read:
+        return None  # student and teacher would be compared at different positions
+    passage = abilities.passage(node)
+    if passage is None or any(name in moved and not passage.lets_vary(i) for i, name in enumerate(operands)):
+        return None
+    return passage
+
+
+def _way_through(passage: Passage, operands: Sequence[str]) -> Sequence[str]:
+    return operands if passage.through is None else [operands[i] for i in passage.through if i < len(operands)]
 
 
 def listed(names: Iterable[str]) -> str:

@@ -31,14 +31,7 @@ def fold_constants(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
     """
     graph = model.graph
     view = read_graph(model)
-    constant = {t.name for t in graph.initializer} - set(varying)
-    folded = []
-    for node in graph.node:
-        is_size = node.op_type in _SIZES and node.input[0] in shapes
-        depends = any(name and name not in constant for name in node.input)
-        if is_size or not (depends or node.op_type in _RANDOM or next(bodies(node), None) is not None):
-            folded.append(node)
-            constant.update(node.output)
+    folded = _constant_nodes(graph, shapes, varying)
     if not folded:
         return
     made = {name for node in folded for name in node.output if name}
@@ -49,6 +42,21 @@ def fold_constants(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
     set_elements(graph.node, rest)
     for name, value in values.items():
         add_constant(graph, name, value)
+
+
+def _constant_nodes(
+    graph: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]], varying: Collection[str]
+) -> list[onnx.NodeProto]:
+    """Nodes that compute from constants and sizes alone."""
+    constant = {"", *(t.name for t in graph.initializer)}.difference(varying)
+    found = []
+    for node in graph.node:
+        is_size = node.op_type in _SIZES and node.input[0] in shapes
+        is_closed = node.op_type not in _RANDOM and next(bodies(node), None) is None
+        if is_size or (is_closed and constant.issuperset(node.input)):
+            found.append(node)
+            constant.update(node.output)
+    return found
 
 
 def _evaluate(
