@@ -215,7 +215,7 @@ def blocks() -> Iterator[list[CostInputs]]:
         return Cost("blocks", lambda mask: 1 - sum(block_time(mask[g.slice].sum()) for g in groups) / whole, dip=inf)
 
     yield made
-    COSTS.remove("blocks")
+    del COSTS["blocks"]
 
 
 def test_prune_takes_a_cost_of_the_users_own(blocks: list[CostInputs], tmp_path: Path) -> None:

@@ -45,5 +45,5 @@ def test_entries_keep_the_order_of_registration() -> None:
     """Kinds of data are tried in it."""
     table: Table[str, int] = Table("number")
     for number, key in enumerate("cab"):
-        table.add(key, number)
+        table[key] = number
     assert list(table.items()) == [("c", 0), ("a", 1), ("b", 2)]

@@ -68,11 +68,11 @@ class Gated(MasksOnly):
 @contextmanager
 def registered(name: str, method: Registered) -> Iterator[str]:
     """Know a method by name while the block runs."""
-    METHODS.add(name, method)
+    METHODS[name] = method
     try:
         yield name
     finally:
-        METHODS.remove(name)
+        del METHODS[name]
 
 
 GATED = Registered(Gated, needs_labels=False, rounds=1)

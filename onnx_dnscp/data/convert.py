@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import helper
 
 from onnx_dnscp.data.dataset import LABELS_KEY, target_key
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
 from onnx_dnscp.model.graph import Graph, dimensions
-
-_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+from onnx_dnscp.model.structure import FLOATS
 
 
 class Conversion:
@@ -34,7 +33,7 @@ class Conversion:
         self._preprocess = preprocess
         self._where = where
         own = [*graph.inputs, LABELS_KEY]
-        outputs = [o.name for o in graph.proto.graph.output if o.type.tensor_type.elem_type in _FLOATS]
+        outputs = [o.name for o in graph.proto.graph.output if o.type.tensor_type.elem_type in FLOATS]
         self._targets = {target_key(name): name for name in outputs if name not in own}
         self.keys = {**{name: name for name in own}, **{name: key for key, name in self._targets.items()}}
 

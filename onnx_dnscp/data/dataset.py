@@ -143,7 +143,7 @@ _OPENERS: Table[str, Opener] = Table("data source")
 
 def data_source(opener: Opener) -> Opener:
     """Register a kind of data: a function that opens a path, or returns None if it is not its kind."""
-    _OPENERS.add(f"{opener.__module__}.{opener.__qualname__}", opener)
+    _OPENERS[f"{opener.__module__}.{opener.__qualname__}"] = opener
     return opener
 
 

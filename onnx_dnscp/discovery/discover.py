@@ -18,7 +18,7 @@ from onnx_dnscp.model.graph import Graph, Node, read_graph
 from onnx_dnscp.model.load import LoadedModel
 from onnx_dnscp.model.runtime import first_line
 from onnx_dnscp.model.trace import Trace
-from onnx_dnscp.model.units import FIXED, Consumer, Group, Locked, Slices, Units
+from onnx_dnscp.model.units import FIXED, Consumer, Group, Locked, Slices, Units, with_fixed
 from onnx_dnscp.ops.registry import Read
 from onnx_dnscp.tracing.trace import trace
 
@@ -251,7 +251,7 @@ def _describe_groups(
     writers: list[tuple[str, Ids]],
 ) -> tuple[Group, ...]:
     widths = np.array([width for _, width in found], dtype=np.int64)
-    group_of = np.append(np.repeat(np.arange(len(found)), widths), FIXED)  # FIXED = -1 picks the appended FIXED
+    group_of = with_fixed(np.repeat(np.arange(len(found)), widths), FIXED)
     readers = _labels_by_number(group_of, [(c.node, c.channel_units) for c in consumers])
     makers = _labels_by_number(group_of, writers)
     firsts = np.cumsum(widths) - widths

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.model.units import Units
+from onnx_dnscp.model.units import Units, with_fixed
 
 
 def melted(
@@ -27,7 +27,7 @@ def melted(
     Raises:
         RequestError: A weight is stored as integers, which cannot take over a factor.
     """
-    factors = np.append(gates, 1.0)  # FIXED = -1 picks the appended 1
+    factors = with_fixed(gates, 1.0)
     result: dict[str, NDArray[np.floating]] = {}
     for weight, consumer in {(c.weight, c.axis): c for c in units.consumers}.items():
         name = weight[0]

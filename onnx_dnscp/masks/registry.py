@@ -76,7 +76,7 @@ def method(name: str, *, needs_labels: bool = False, rounds: int = 1) -> Callabl
     """Register the function below as the maker of the method `name`."""
 
     def register(make: MethodFactory) -> MethodFactory:
-        METHODS.add(name, Registered(make, needs_labels, rounds))
+        METHODS[name] = Registered(make, needs_labels, rounds)
         return make
 
     return register

@@ -53,7 +53,7 @@ def cost(name: str) -> Callable[[CostFactory], CostFactory]:
     """Register the function below as the maker of the cost `name`."""
 
     def register(make: CostFactory) -> CostFactory:
-        COSTS.add(name, make)
+        COSTS[name] = make
         return make
 
     return register

@@ -14,14 +14,13 @@ import onnx
 from onnx import AttributeProto, TensorProto, defs, helper, numpy_helper
 
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.model.structure import all_graphs, all_nodes, bodies
+from onnx_dnscp.model.structure import FLOATS, all_graphs, all_nodes, bodies
 
 # The runtime looks at what is inside n sub-graphs 2 ** n times: at 14 levels it takes half a second for one node.
 MAX_NESTING = 10
 MAX_DENSE = 1 << 29  # elements of a sparse tensor, 2 GB of float32
 MAX_CALLS = 100  # of functions in functions
 MAX_NODES = 1_000_000  # behind model-local functions; a few lines can stand for more than any memory holds
-FLOAT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 _OF_FUNCTIONS = "refers to an attribute of a function, and is in none"
 
 
@@ -217,7 +216,7 @@ def _check_tensor(tensor: TensorProto, path: Path) -> None:
         raise ModelError(
             f"Tensor {tensor.name!r} of {str(path)!r} is damaged: its data does not fit its shape {tuple(tensor.dims)}."
         ) from error
-    if tensor.data_type in FLOAT_TYPES and values.size and np.isnan(np.min(values)):  # min passes NaN on
+    if tensor.data_type in FLOATS and values.size and np.isnan(np.min(values)):  # min passes NaN on
         raise ModelError(
             f"Weight {tensor.name!r} of {str(path)!r} contains NaN; the training that made it has diverged."
         )

@@ -30,7 +30,7 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-training", "onnxrunti
 _HEAVY = 1 << 26  # bytes of weights from which packed copies of them cost more than they speed up a run or two
 # Seconds of processor time for a run of a network with a Loop, which may never end, and more for each byte of weights.
 _LOOP_SECONDS, _LOOP_SECONDS_PER_BYTE = 5.0, 1e-6
-_SILENT = 4  # onnxruntime's log level "fatal only": its messages reach the user as our errors
+SILENT = 4  # log level "fatal only": the runtime's messages reach the user as our errors
 
 
 def installed_packages() -> list[str]:
@@ -115,7 +115,7 @@ def _takes_weights_apart() -> bool:
     opset = onnx.helper.make_opsetid("", MAX_OPSET)
     structure, apart = split_weights(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=MAX_IR_VERSION))
     options = ort.SessionOptions()
-    options.log_severity_level = _SILENT
+    options.log_severity_level = SILENT
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     given = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in apart.items()}
     for name, value in given.items():
@@ -215,7 +215,7 @@ def _num_bytes(arrays: Mapping[str, NDArray[Any]]) -> int:
 def _options(threads: int, weights: Mapping[str, ort.OrtValue], *, optimize: bool, heavy: bool) -> ort.SessionOptions:
     """Options of a session, in which it finds the weights that its graph leaves empty."""
     options = ort.SessionOptions()
-    options.log_severity_level = _SILENT
+    options.log_severity_level = SILENT
     options.intra_op_num_threads = threads
     if optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 BIG = 1024  # elements; smaller tensors travel with the structure, where shape inference can read them
-_TAKEN_APART = frozenset(  # types that the runtime takes as numpy arrays; bfloat16 is widened first
-    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-    | {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64}
-)
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+"""Element types that networks compute in."""
+# Types that the runtime takes as numpy arrays; bfloat16 is widened first.
+_TAKEN_APART = FLOATS | {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64}
 
 
 def is_big(tensor: TensorProto) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,28 @@ FIXED = -1  # stands where a position belongs to no prunable unit
 UnitField = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 """(units,) True for the units that stay."""
+
+
+def with_fixed(values: NDArray[Any], fixed: Any) -> NDArray[Any]:
+    """One value per unit, and behind them one that FIXED, which is -1, picks."""
+    return np.append(values, fixed)
+
+
+def for_each_row(of_groups: NDArray[np.int64], num_rows: int) -> NDArray[np.int64]:
+    """(rows, positions) of a grouped weight, from (groups, positions): the rows of a group share theirs."""
+    return np.repeat(of_groups, num_rows // len(of_groups), axis=0)
+
+
+def slices_along(weight: NDArray[Any], axis: int, size: int) -> tuple[NDArray[Any], int]:
+    """A weight and the axis of it on which `size` slices lie.
+
+    Axis 1 of a grouped convolution's weight may count the input channels of all groups; each of them lies in the rows
+    of its group only, and becomes a row of its own here.
+    """
+    if size == weight.shape[axis]:
+        return weight, axis
+    blocks = weight.reshape(size // weight.shape[axis], -1, *weight.shape[1:])
+    return np.moveaxis(blocks, 2, 1).reshape(size, -1), 0
 
 
 @dataclass(frozen=True)
@@ -75,8 +98,7 @@ class Consumer:
         """`stored_units` as a field that broadcasts to the stored tensor's `shape`."""
         if self.stored_units.size == shape[self.axis]:
             return on_axis(self.stored_units, self.axis, len(shape))
-        groups = self.stored_units.reshape(-1, shape[self.axis])
-        rows = np.repeat(groups, shape[0] // len(groups), axis=0)
+        rows = for_each_row(self.stored_units.reshape(-1, shape[self.axis]), shape[0])
         return rows.reshape(*shape[:2], *(1 for _ in shape[2:]))
 
 
@@ -166,7 +188,7 @@ class Removal:
 
     def __init__(self, units: Units, mask: Mask) -> None:
         self.units = units
-        self._stays = np.append(mask, True)  # FIXED = -1 picks the appended True
+        self._stays = with_fixed(mask, True)
         self._kept: dict[int, tuple[int, NDArray[np.bool_], int]] = {}  # by field object; most tensors share theirs
 
     def axis_keep(self, name: str, axis: int) -> NDArray[np.bool_] | None:

@@ -19,8 +19,8 @@ from onnx_dnscp.ops.pieces import concat
 from onnx_dnscp.ops.pool import pool
 from onnx_dnscp.ops.registry import Flow, Op, Refusal, integer_data, op_rule
 from onnx_dnscp.ops.resize import Edit, Resize, resize_rule
+from onnx_dnscp.ops.table import MICROSOFT
 
-MICROSOFT = "com.microsoft"
 QUANTIZED_WEIGHT = 3  # operand of QLinearConv, QLinearMatMul and QGemm, behind the data, its scale and its zero point
 
 integer_data("DequantizeLinear", operands=(0, 2))

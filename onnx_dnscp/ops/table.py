@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
@@ -11,39 +11,21 @@ Rule = TypeVar("Rule")
 MICROSOFT = "com.microsoft"  # domain of the operators that ONNX Runtime adds
 
 
-class Table(Mapping[Key, Entry]):
-    """Entries by key, in the order in which they were registered, each of them once.
+class Table(dict[Key, Entry]):
+    """Entries by key, in the order in which they were registered; setting one again raises `ValueError`.
 
     Args:
         kind: What an entry is called in messages.
     """
 
     def __init__(self, kind: str) -> None:
+        super().__init__()
         self._kind = kind
-        self._entries: dict[Key, Entry] = {}
 
-    def add(self, key: Key, entry: Entry) -> None:
-        """Register an entry.
-
-        Raises:
-            ValueError: There is one under this key.
-        """
-        if key in self._entries:
+    def __setitem__(self, key: Key, entry: Entry) -> None:
+        if key in self:
             raise ValueError(f"the {self._kind} {key!r} is registered twice")
-        self._entries[key] = entry
-
-    def remove(self, key: Key) -> None:
-        """Forget an entry, so that another can be registered in its place, as in a notebook whose cell runs twice."""
-        del self._entries[key]
-
-    def __getitem__(self, key: Key) -> Entry:
-        return self._entries[key]
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        super().__setitem__(key, entry)
 
 
 class RuleTable(Generic[Rule]):
@@ -65,7 +47,7 @@ class RuleTable(Generic[Rule]):
 
         def add(rule: Rule) -> Rule:
             for op_type in op_types:
-                self._rules.add((domain, op_type), rule)
+                self._rules[domain, op_type] = rule
             return rule
 
         return add

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.model.graph import CHANNEL_AXIS, Graph, Node
-from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.model.units import Mask, Units, with_fixed
 from onnx_dnscp.repair.windows import Windows
 
 Matrix = NDArray[np.floating]
@@ -119,7 +119,7 @@ def find_sites(units: Units, mask: Mask) -> tuple[RepairSite, ...]:
 class _Finder:
     def __init__(self, units: Units, mask: Mask) -> None:
         self._graph: Graph = units.graph
-        self._stays = np.append(mask, True)  # FIXED = -1 picks the appended True
+        self._stays = with_fixed(mask, True)
         self._consumers = {(c.output, c.operand): c for c in units.consumers}
         self._shapes: Mapping[str, tuple[int, ...]] = units.trace.shapes
         self._outside = {name for node in units.graph.proto.graph.node for name in node.output}

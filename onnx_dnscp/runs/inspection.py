@@ -12,7 +12,7 @@ from onnx_dnscp.measure.costs import CostModel
 from onnx_dnscp.model.fields import varying_axes
 from onnx_dnscp.model.graph import CHANNEL_AXIS
 from onnx_dnscp.model.load import LoadedModel
-from onnx_dnscp.model.units import Group, Locked, UnitField, Units
+from onnx_dnscp.model.units import Group, Locked, UnitField, Units, with_fixed
 
 
 class GroupReport(BaseModel):
@@ -108,7 +108,7 @@ def _report_excluded(group: Group, frozen: NDArray[np.bool_]) -> LockedReport:
 
 def _count_free(fields: Sequence[UnitField], frozen: NDArray[np.bool_]) -> int:
     """Channels of a tensor that are units and not frozen."""
-    stays = np.append(frozen, True)  # FIXED = -1 picks the appended True
+    stays = with_fixed(frozen, True)
     return sum(int((~stays[field.ravel()]).sum()) for field in fields if varying_axes(field) == (CHANNEL_AXIS,))
 
 

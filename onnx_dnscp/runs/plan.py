@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onnx_dnscp.errors import UsageError
-from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.model.units import Mask, Units, with_fixed
 
 PLAN_FORMAT: Literal["onnx-dnscp-plan/1"] = "onnx-dnscp-plan/1"
 _STRICT = ConfigDict(extra="forbid")
@@ -89,7 +89,7 @@ def make_plan(units: Units, mask: Mask, model_sha256: str) -> Plan:
         )
         for g in units.groups
     ]
-    stays = np.append(mask, True)  # FIXED = -1 picks the appended True
+    stays = with_fixed(mask, True)
     silenced = ((c, np.flatnonzero(~stays[c.channel_units])) for c in units.consumers)
     consumers = {c.node: PlanConsumer(c.weight, channels.tolist()) for c, channels in silenced if channels.size}
     return Plan(model_sha256=model_sha256, groups=groups, consumers=consumers)

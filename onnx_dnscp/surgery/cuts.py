@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.model.units import Mask, Removal, Units
+from onnx_dnscp.model.units import Mask, Removal, Units, for_each_row
 from onnx_dnscp.ops.resize import Edit, required_edits
 
 Keep = NDArray[np.int64]
@@ -76,13 +76,8 @@ def cut_array(array: NDArray[np.generic], keeps: Mapping[int, Keep]) -> NDArray[
         if keep.ndim == 1:
             array = array.take(keep, axis=axis)
         else:
-            array = array[np.arange(len(array))[:, None], _rows(array, keep)]
+            array = array[np.arange(len(array))[:, None], for_each_row(keep, len(array))]
     return array
-
-
-def _rows(array: NDArray[np.generic], keep: Keep) -> Keep:
-    """(rows, kept) positions on axis 1 that each row of `array` keeps, from (groups, kept)."""
-    return np.repeat(keep, len(array) // len(keep), axis=0)
 
 
 def embed_array(
@@ -93,7 +88,7 @@ def embed_array(
     by_row = keeps.get(1)
     if by_row is not None and by_row.ndim == 2:
         rows = keeps.get(0, np.arange(len(full)))
-        result[rows[:, None], _rows(full, by_row)[rows]] = small
+        result[rows[:, None], for_each_row(by_row, len(full))[rows]] = small
         return result
     result[np.ix_(*(keeps.get(axis, np.arange(size)) for axis, size in enumerate(full.shape)))] = small
     return result

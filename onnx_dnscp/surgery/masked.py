@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_dnscp.model.editor import add_constant, attributes, insert_before
-from onnx_dnscp.model.structure import all_graphs
-from onnx_dnscp.model.units import Consumer, Mask, Units
+from onnx_dnscp.model.structure import FLOATS, all_graphs
+from onnx_dnscp.model.units import Consumer, Mask, Units, with_fixed
 from onnx_dnscp.surgery.weights import set_tensor, stored_tensors
 
 MASK_PREFIX = "dnscp_mask//"
-_MULTIPLIED = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 _QUANTISING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
@@ -34,7 +33,7 @@ def mask_model(model: onnx.ModelProto, units: Units, mask: Mask) -> onnx.ModelPr
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    stays = np.append(mask, True)  # FIXED = -1 picks the appended True
+    stays = with_fixed(mask, True)
     silenced = [(i, c) for i, c in enumerate(units.consumers) if not stays[c.channel_units].all()]
     if not silenced:
         return result
@@ -45,7 +44,7 @@ def mask_model(model: onnx.ModelProto, units: Units, mask: Mask) -> onnx.ModelPr
         graph, node = places[consumer.output]
         source = node.input[consumer.operand]
         element_type = sources.element_type(source)
-        if element_type not in _MULTIPLIED or any(n.op_type in _QUANTISING for n in sources.way(source)):
+        if element_type not in FLOATS or any(n.op_type in _QUANTISING for n in sources.way(source)):
             _silence_stored(sources.tensors[consumer.weight], consumer, stays)
             continue
         values = stays[consumer.operand_units].astype(helper.tensor_dtype_to_np_dtype(element_type))

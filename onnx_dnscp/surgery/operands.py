@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnx_dnscp.model.editor import FreshNames, insert_before
+from onnx_dnscp.model.runtime import FIRST_IR_WITHOUT_INPUTS
 from onnx_dnscp.model.structure import all_graphs, all_nodes
 from onnx_dnscp.model.units import Units
 from onnx_dnscp.ops.resize import SetOperand
 from onnx_dnscp.surgery.weights import set_tensor, stored_tensors
-
-FIRST_IR_WITHOUT_INPUTS = 4  # older files must list every initializer among the graph inputs
 
 
 def set_operands(

@@ -74,7 +74,7 @@ def _body_model(
     declared = {i.name: i.type for i in body_graph.input}
     feeds: dict[str, NDArray[Any]] = {}
     values = _body_inputs(node, body, shapes, integers)
-    for name in (*body.inputs, *_read_from_outside(body_graph)):
+    for name in (*body.inputs, *dict.fromkeys(captured_names(body_graph))):
         if name in graph.stored and name not in declared:
             model.graph.initializer.append(numpy_helper.from_array(graph.stored[name], name))
             continue
@@ -108,7 +108,3 @@ def _body_inputs(
             slices.append((tuple(shape), None))
         return dict(zip(body.inputs, [*states, *slices], strict=True))
     return {}
-
-
-def _read_from_outside(body: onnx.GraphProto) -> list[str]:
-    return list(dict.fromkeys(captured_names(body)))

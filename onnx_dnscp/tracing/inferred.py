@@ -16,9 +16,9 @@ from onnx import TensorProto, numpy_helper, shape_inference
 
 from onnx_dnscp.model.graph import Graph
 from onnx_dnscp.model.runtime import FIRST_IR_WITHOUT_INPUTS
-from onnx_dnscp.model.structure import copy_structure, is_big
+from onnx_dnscp.model.structure import FLOATS, copy_structure, is_big
 from onnx_dnscp.model.trace import Trace
-from onnx_dnscp.tracing.probe import FLOATS, stored_integers, stored_shapes
+from onnx_dnscp.tracing.probe import stored_integers, stored_shapes
 from onnx_dnscp.tracing.sizes import arithmetic_tensors, evaluate, read_by, shape_program, size_output
 
 _INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL})

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from onnx import helper, shape_inference
 
 from onnx_dnscp.model.graph import Graph
+from onnx_dnscp.model.structure import FLOATS
 
 INTEGERS = frozenset({"tensor(int64)", "tensor(int32)", "tensor(bool)"})
-FLOATS = frozenset(
-    {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-)
 _UNKNOWN = onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor())
 
 

@@ -19,19 +19,18 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from onnx_dnscp.errors import ModelError
-from onnx_dnscp.model.graph import Graph, dimensions
+from onnx_dnscp.model.graph import CONVOLUTIONS, Graph, dimensions
 from onnx_dnscp.model.runtime import EndlessError, Session
-from onnx_dnscp.model.structure import split_weights
+from onnx_dnscp.model.structure import FLOATS, split_weights
 from onnx_dnscp.model.trace import Trace
 from onnx_dnscp.tracing.bodies import trace_bodies
 from onnx_dnscp.tracing.inferred import infer_trace
-from onnx_dnscp.tracing.probe import FLOATS, INTEGERS, ask, inferred_types, integers_in, stored_integers, stored_shapes
+from onnx_dnscp.tracing.probe import INTEGERS, ask, inferred_types, integers_in, stored_integers, stored_shapes
 
 TRACE_BATCHES = (2, 1)  # 2 tells a batch axis from a size-1 axis; some "dynamic" graphs only run with 1
 MAX_INPUT = 1 << 27  # elements, which are drawn as float64: 1 GB
 MAX_TENSOR = 1 << 29  # elements of one that is computed: 2 GB of float32
 LARGE_TENSOR = 1 << 26  # elements of one that is computed, above which smaller images are traced: 256 MB of float32
-_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "NhwcFusedConv"})
 TRACE_SIZES = (64, 224, 32, 640)  # tried in turn for a dynamic axis that is not the batch
 
 
@@ -81,7 +80,7 @@ def _check_sizes(shapes: Mapping[str, tuple[int, ...]], limit: int, what: str) -
 def _check_kernels(graph: Graph, types: Mapping[str, onnx.TypeProto], what: str) -> None:
     """Refuse convolutions with weights of no elements, on which the runtime crashes or never ends."""
     for node in graph.nodes:
-        if node.op_type in _CONVOLUTIONS and len(node.inputs) > 1:
+        if node.op_type in CONVOLUTIONS and len(node.inputs) > 1:
             name = node.inputs[1]
             inferred = types[name].tensor_type.shape.dim if name in types else ()
             dims = [d.dim_value for d in inferred if d.HasField("dim_value")]

@@ -23,7 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.model.editor import set_attribute, set_elements
 from onnx_dnscp.model.runtime import MAX_IR_VERSION, first_line
-from onnx_dnscp.model.units import Mask
+from onnx_dnscp.model.units import Mask, with_fixed
+from onnx_dnscp.ops.table import MICROSOFT
 from onnx_dnscp.system.atomic import current_umask
 from onnx_dnscp.training.gradient_graph import build_gradient_graph
 from onnx_dnscp.training.optimizers import OptimizerName
@@ -33,7 +34,6 @@ from onnx_dnscp.training.view import LOSS, MASK_INPUT, TrainingView
 TRAINING_MODEL, EVAL_MODEL = "training_model.onnx", "eval_model.onnx"
 OPTIMIZER_MODEL, CHECKPOINT = "optimizer_model.onnx", "checkpoint"
 
-_RUNTIME = "com.microsoft"
 _RESET = "lazy_reset_grad"  # this name and the suffixes below are the runtime's
 _BUFFER, _ACCUMULATED = "accumulation.buffer", "accumulation.out"
 
@@ -69,7 +69,7 @@ def write_artifacts(
     training = build_gradient_graph(replace(view, model=model))
     learned = _accumulate_gradients(training, view.trainable)
     frozen = {name: value for name, value in weights.items() if name not in learned}
-    frozen[MASK_INPUT] = np.append(mask, True).astype(np.float32)
+    frozen[MASK_INPUT] = with_fixed(mask, True).astype(np.float32)
     parts = ({name: weights[name] for name in learned}, frozen)
     files = {
         TRAINING_MODEL: training,
@@ -99,7 +99,7 @@ def _accumulate_gradients(model: onnx.ModelProto, trainable: list[str]) -> list[
     for output in [o for o in graph.output if o.name in gradients]:
         buffer, done = f"{output.name}.{_BUFFER}", f"{output.name}.{_ACCUMULATED}"
         inputs = [buffer, output.name, _RESET]
-        graph.node.append(helper.make_node("InPlaceAccumulatorV2", inputs, [done], name=done, domain=_RUNTIME))
+        graph.node.append(helper.make_node("InPlaceAccumulatorV2", inputs, [done], name=done, domain=MICROSOFT))
         tensor = output.type.tensor_type
         graph.input.append(onnx.ValueInfoProto(name=buffer, type=onnx.TypeProto(tensor_type=tensor)))
         outputs.append(helper.make_tensor_value_info(done, TensorProto.BOOL, [1]))
@@ -140,8 +140,8 @@ def _optimizer_model(name: OptimizerName) -> onnx.ModelProto:
         operands = ["learning_rate", "step", "params", "gradients", "first_order_moments", "second_order_moments"]
         op_type, attributes = "AdamWOptimizer", {"weight_decay": 0.0, "epsilon": 1e-8, "adam_mode": 0}
     done = helper.make_tensor_value_info("updated", TensorProto.BOOL, [1])
-    node = helper.make_node(op_type, operands, [done.name], name=op_type, domain=_RUNTIME, **attributes)
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(_RUNTIME, 1)]
+    node = helper.make_node(op_type, operands, [done.name], name=op_type, domain=MICROSOFT, **attributes)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
     return helper.make_model(
         helper.make_graph([node], "optimizer", inputs, [done]), opset_imports=opsets, ir_version=MAX_IR_VERSION
     )

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto
 
 from onnx_dnscp.model.editor import attributes
+from onnx_dnscp.ops.table import MICROSOFT
 from onnx_dnscp.training.abilities import Abilities, Passage
 
 _STEPS = Passage((), (0, 1, 2))  # the result moves in steps: its derivative is 0 wherever there is one
@@ -30,7 +31,7 @@ _TABLE: Mapping[tuple[str, str], Passage] = {
     **{("", op): Passage((0, 1, 2), results=1) for op in ("BatchNormalization", "LayerNormalization")},
     **{("", op): Passage((0,), results=1) for op in ("MaxPool", "TopK")},
     **{("", op): _STEPS for op in _IN_STEPS.split()},
-    **{("com.microsoft", op): Passage() for op in ("BiasGelu", "FastGelu", "Gelu", "QuickGelu")},
+    **{(MICROSOFT, op): Passage() for op in ("BiasGelu", "FastGelu", "Gelu", "QuickGelu")},
     ("", "Where"): Passage((1, 2), (0,)),
     ("", "Cast"): Passage((0,)),
     ("", "Pad"): Passage((0,)),

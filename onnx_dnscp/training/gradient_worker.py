@@ -19,7 +19,7 @@ from collections.abc import Collection
 from typing import IO, Any
 
 _ERRORS_ONLY = 3  # log level: the builder reports every optimisation at the default level
-_SILENT = 4
+_SILENT = 4  # as in runtime.py, which takes longer to import than all that is done here
 _UNREACHABLE = re.compile("Cannot compute the partial derivative for '(.*)' as it's unreachable")
 _LENGTH = struct.Struct("<Q")
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.model.units import FIXED, Mask, Units
+from onnx_dnscp.model.units import FIXED, Mask, Units, with_fixed
 from onnx_dnscp.training.checkpoint import PhaseState, check_same
 from onnx_dnscp.training.divergence import check_sound
 from onnx_dnscp.training.engines.base import Engine, Feeds, StepResult
@@ -212,5 +212,5 @@ def _run(
 def _feeds(phase: Phase, batch: Batch, feed_mask: Callable[[], Mask] | None) -> Feeds:
     feeds = as_float32({**batch.inputs, **phase.loss.feeds(batch)})
     if feed_mask is not None:
-        feeds[MASK_INPUT] = np.append(feed_mask(), True).astype(np.float32)
+        feeds[MASK_INPUT] = with_fixed(feed_mask(), True).astype(np.float32)
     return feeds

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_dnscp.model.units import slices_along
+
 Vector = NDArray[np.float64]
 
 _BLOCK = 1 << 17  # elements that are summed at a time
@@ -33,11 +35,8 @@ class SlicedAxis(NamedTuple):
 
     def rows(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """(size, elements) the slices of a tensor's `values`, flattened."""
-        values = np.asarray(values, dtype=np.float32)
-        if self.size > values.shape[self.axis]:
-            blocks = values.reshape(self.size // values.shape[self.axis], -1, *values.shape[1:])
-            return np.moveaxis(blocks, 2, 1).reshape(self.size, -1)
-        return np.moveaxis(values, self.axis, 0).reshape(self.size, -1)
+        values, axis = slices_along(np.asarray(values, dtype=np.float32), self.axis, self.size)
+        return np.moveaxis(values, axis, 0).reshape(self.size, -1)
 
 
 class SliceSums(NamedTuple):
@@ -131,9 +130,8 @@ class WithStored(Weights):
 
 def slice_sums(weight: NDArray[np.floating], along: SlicedAxis) -> SliceSums:
     """Sums over the slices of one array, in a few numpy calls."""
-    size, axis = along.size, along.axis
-    if size > weight.shape[axis]:
-        weight, axis = along.rows(weight), 0
+    size = along.size
+    weight, axis = slices_along(weight, along.axis, size)
     before, after = int(np.prod(weight.shape[:axis])), int(np.prod(weight.shape[axis + 1 :]))
     values = np.asarray(weight, dtype=np.float32)
     matrix = values.reshape(size, after) if before == 1 else values.reshape(before, size * after)

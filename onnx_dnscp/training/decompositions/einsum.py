@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from onnx_dnscp.ops.einsum import equation_labels
 from onnx_dnscp.training.decompositions.registry import Site, decomposition
 
 
@@ -25,7 +26,8 @@ def einsum(site: Site) -> str | None:
     None where an axis of size 1 is stretched to another operand's.
     """
     shapes = [site.shape(position) for position in range(len(site.node.input))]
-    operands, result = _letters(site.attribute("equation"), [len(shape) for shape in shapes])
+    labels, of_result = equation_labels(site.attribute("equation"), [len(shape) for shape in shapes])
+    operands, result = [_letters(term) for term in labels], _letters(of_result)
     sizes: dict[str, int] = {}
     for letters, shape in zip(operands, shapes, strict=True):
         for letter, size in zip(letters, shape, strict=True):
@@ -42,16 +44,9 @@ def einsum(site: Site) -> str | None:
     return None if total is None else _order(site, total, result)
 
 
-def _letters(equation: str, ranks: list[int]) -> tuple[list[str], str]:
-    """Letters of every operand and of the result; an ellipsis (equally long in all) becomes capital Greek letters."""
-    left, arrow, right = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if not arrow:
-        single = sorted(c for c in set(left) - set(".,") if left.count(c) == 1)
-        right = ("..." if "..." in left else "") + "".join(single)
-    unnamed = [rank - len(term.replace("...", "")) for term, rank in zip(terms, ranks, strict=True) if "..." in term]
-    extra = "".join(chr(ord("Α") + i) for i in range(max(unnamed, default=0)))  # noqa: RUF001  (a letter that no equation has)
-    return [term.replace("...", extra) for term in terms], right.replace("...", extra)
+def _letters(labels: Iterable[str]) -> str:
+    """One letter per axis; those of an ellipsis become capital Greek letters, which no equation has."""
+    return "".join(label if label.isalpha() else chr(ord("Α") + int(label[1:])) for label in labels)  # noqa: RUF001
 
 
 def _diagonal(site: Site, x: str, letters: str, sizes: Mapping[str, int]) -> _Term:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from onnx import TensorProto
 
+from onnx_dnscp.ops.table import MICROSOFT
 from onnx_dnscp.training.decompositions.registry import Site, decomposition
 
 _CUBIC = -0.75  # the operator's parameter of the cubic kernel
@@ -22,7 +23,7 @@ class _Tap(NamedTuple):
     weight: str
 
 
-@decomposition("GridSample", domain="com.microsoft")
+@decomposition("GridSample", domain=MICROSOFT)
 @decomposition("GridSample")
 def grid_sample(site: Site) -> str:
     """One, two or four neighbours per axis; every mode of interpolation and padding."""

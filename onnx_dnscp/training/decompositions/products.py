@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from onnx_dnscp.ops.table import MICROSOFT
 from onnx_dnscp.training.decompositions.activations import activate
 from onnx_dnscp.training.decompositions.axis_maps import apply_matrix
 from onnx_dnscp.training.decompositions.registry import Site, decomposition
 
-_MICROSOFT = "com.microsoft"
 _LONGEST_SUM = 4096  # positions of a cumulative sum: its matrix then has 64 MB
 
 
@@ -37,7 +37,7 @@ def cumulative_sum(site: Site) -> str | None:
     return apply_matrix(site, site.operand(0), shape, where, triangle.T if site.attribute("reverse", 0) else triangle)
 
 
-@decomposition("FusedMatMul", domain=_MICROSOFT)
+@decomposition("FusedMatMul", domain=MICROSOFT)
 def fused_matmul(site: Site) -> str | None:
     """A @ B * alpha, either of them transposed; None where the batch axis moves, too."""
     if site.attribute("transBatchA", 0) or site.attribute("transBatchB", 0):
@@ -55,7 +55,7 @@ def fused_matmul(site: Site) -> str | None:
     return product if alpha == 1 else site.emit("Mul", product, site.constant(alpha))
 
 
-@decomposition("FusedConv", domain=_MICROSOFT)
+@decomposition("FusedConv", domain=MICROSOFT)
 def fused_conv(site: Site) -> str | None:
     """A convolution, an addend, an activation."""
     y = site.emit("Conv", *site.node.input[:3], **_plain_attributes(site))
@@ -64,7 +64,7 @@ def fused_conv(site: Site) -> str | None:
     return activate(site, site.attribute("activation", "Relu"), y, site.attribute("activation_params", ()))
 
 
-@decomposition("FusedGemm", domain=_MICROSOFT)
+@decomposition("FusedGemm", domain=MICROSOFT)
 def fused_gemm(site: Site) -> str | None:
     """A Gemm and an activation."""
     y = site.emit("Gemm", *site.node.input, **_plain_attributes(site))

@@ -13,15 +13,13 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from onnx_dnscp.errors import RequestError
-from onnx_dnscp.model.runtime import can_train, first_line, installed_packages
+from onnx_dnscp.model.runtime import SILENT, can_train, first_line, installed_packages
 from onnx_dnscp.training.engines.base import Feeds, StepResult
 from onnx_dnscp.training.gradient_graph import build_gradient_graph
 from onnx_dnscp.training.optimizers import OptimizerSettings, add_gradients, clip_gradients, make_optimizer
 from onnx_dnscp.training.ranks import OneProcess, Ranks
 from onnx_dnscp.training.view import LOSS, TrainingView
 from onnx_dnscp.training.weights import HostParameters, Parameters, SlicedAxis, Vector
-
-_SILENT = 4
 
 
 class OrtEngine:
@@ -162,7 +160,7 @@ def _mean(shards: tuple[NDArray[Any], ...]) -> NDArray[Any]:
 
 def _session(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.log_severity_level = _SILENT
+    options.log_severity_level = SILENT
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting cores are given to others
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -10,8 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 import onnx_dnscp.training.decompositions  # noqa: F401  (registers the rules)
 from onnx_dnscp.model.editor import FreshNames, replace_nodes
 from onnx_dnscp.model.runtime import default_opset
-from onnx_dnscp.model.structure import copy_structure, is_big
-from onnx_dnscp.tracing.probe import FLOATS
+from onnx_dnscp.model.structure import FLOATS, copy_structure, is_big
 from onnx_dnscp.training.abilities import Abilities
 from onnx_dnscp.training.decompositions.registry import Site, find_decomposition
 from onnx_dnscp.training.differentiable import ORT_ABILITIES

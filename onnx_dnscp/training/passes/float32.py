@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from onnx_dnscp.model.bfloat import make_float32, saturated
+from onnx_dnscp.model.structure import FLOATS
 
-_OTHER_FLOATS = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+_OTHER_FLOATS = FLOATS - {TensorProto.FLOAT}
 _OTHER_DTYPES = frozenset(np.dtype(helper.tensor_dtype_to_np_dtype(t)) for t in _OTHER_FLOATS)
 
 

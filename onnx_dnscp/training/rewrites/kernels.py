@@ -9,12 +9,13 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, MICROSOFT_DOMAIN
+from onnx_dnscp.model.runtime import SILENT
+from onnx_dnscp.ops.table import MICROSOFT
+from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN
 
 _PROCESSORS = ("x86_64", "amd64")
 _BLOCKS = (16, 8)  # channels per block with AVX512 and with AVX2; other processors have none
 _SIZE = 6  # of the square image that a kernel is tried on
-_SILENT = 4
 
 
 @cache
@@ -43,10 +44,10 @@ def _works(block: int) -> bool:
     feeds = {"x": x, "w": np.ascontiguousarray(blocked).reshape(weight.shape)}
     inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, v.shape) for n, v in feeds.items()]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, x.shape)]
-    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(d, 1) for d in (MICROSOFT_DOMAIN, BLOCKED_DOMAIN))]
+    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(d, 1) for d in (MICROSOFT, BLOCKED_DOMAIN))]
     model = helper.make_model(helper.make_graph(nodes, "trial", inputs, outputs), opset_imports=opsets, ir_version=8)
     options = ort.SessionOptions()
-    options.log_severity_level = _SILENT
+    options.log_severity_level = SILENT
     options.intra_op_num_threads = 1
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

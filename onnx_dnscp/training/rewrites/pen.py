@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from onnx_dnscp.model.editor import FreshNames, add_constant, replace_nodes
+from onnx_dnscp.ops.table import MICROSOFT
 from onnx_dnscp.training.rewrites.shapes import Shape, known_shapes
 
-MICROSOFT_DOMAIN = "com.microsoft"
-BLOCKED_DOMAIN = "com.microsoft.nchwc"  # operators on (N, C / block, H, W, block), declared as (N, C, H, W)
+BLOCKED_DOMAIN = f"{MICROSOFT}.nchwc"  # operators on (N, C / block, H, W, block), declared as (N, C, H, W)
 
 
 class Pen:
