@@ -100,7 +100,7 @@ def test_what_is_no_image_is_refused(tiny_path: Path, tmp_path: Path) -> None:
         augmented(vectors, graph_of(["n", 3]), Preprocess(), ["crop"])
     with pytest.raises(DataError, match=r"has known values of outputs; leave it out"):
         augmented(replace(dataset(), targets=("y",)), GRAPH, Preprocess(), ["crop"])
-    with pytest.raises(UsageError, match=r"--augment changes images of --data, and none is given"):
+    with pytest.raises(UsageError, match=r"--augment flip changes images of --data, and none is given"):
         onnx_dnscp.prune(tiny_path, tmp_path / "out.onnx", augment=["flip"])
 
 

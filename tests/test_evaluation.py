@@ -17,10 +17,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx_dnscp import Evaluation, VerificationError, evaluate
 from onnx_dnscp.cli.main import run
-from onnx_dnscp.commands import prune_stages
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import UsageError
 from onnx_dnscp.measure.verify import relative_error, verify
+from onnx_dnscp.surgery import apply as surgery
 from onnx_dnscp.system.atomic import write_bytes
 
 VERIFICATION_FAILED = 6
@@ -254,12 +254,12 @@ def test_a_wrong_result_is_not_saved(
     tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Surgery that gets one weight wrong is our bug; the user keeps what was there before."""
-    real = prune_stages.apply_cuts
+    real = surgery.apply_cuts
 
     def careless(*args: Any) -> onnx.ModelProto:
         return moved(real(*args), "w3", (0, 0), 1.01)
 
-    monkeypatch.setattr(prune_stages, "apply_cuts", careless)
+    monkeypatch.setattr("onnx_dnscp.stages.cut.apply_cuts", careless)
     out, plan, record = tmp_path / "out.onnx", tmp_path / "plan.json", tmp_path / "run"
     out.write_text("what was there before")
     call = ["prune", str(tiny_path), "-o", str(out), "--no-train", "--plan-out", str(plan), "--run-dir", str(record)]
@@ -274,7 +274,7 @@ def test_a_wrong_result_of_apply_is_not_saved(tiny_path: Path, tmp_path: Path, m
     out, plan = tmp_path / "out.onnx", tmp_path / "plan.json"
     assert run(["prune", str(tiny_path), "-o", str(out), "--no-train", "--plan-out", str(plan)]) == 0
     out.unlink()
-    real = prune_stages.apply_cuts
+    real = surgery.apply_cuts
     monkeypatch.setattr("onnx_dnscp.commands.apply.apply_cuts", lambda *a: moved(real(*a), "w3", (0, 0), 1.01))
     assert run(["apply", str(tiny_path), str(plan), "-o", str(out)]) == VERIFICATION_FAILED
     assert not out.exists()

@@ -154,8 +154,12 @@ def test_without_classes_the_difference_of_outputs_counts(
 @pytest.mark.parametrize(
     ("more", "code", "wanted"),
     [
-        ([], 2, "--max-drop needs samples to measure on"),
-        (["--data", "{data}", "--test-data", "{data}", "--hold-out", "0.1"], 2, "--hold-out takes a part of --data"),
+        ([], 2, "--max-drop 1 needs samples to measure on"),
+        (
+            ["--data", "{data}", "--test-data", "{data}", "--hold-out", "0.1"],
+            2,
+            "--hold-out 0.1 takes a part of --data",
+        ),
         (["--data", "{data}", "--hold-out", "0.999"], 4, "too few to train on some"),
     ],
 )

@@ -166,10 +166,13 @@ def _samples(
             check_targets(loaded.proto, samples)
     if options.hold_out:
         if data is None or test_data is not None:
-            raise UsageError("--hold-out takes a part of --data in the place of --test-data; give the first alone.")
+            raise UsageError(
+                f"--hold-out {options.hold_out:g} takes a part of --data in the place of --test-data; give the first "
+                "alone."
+            )
         data, test_data = hold_out(data, options.hold_out, options.seed, batch_limit(units.graph) or 1)
     if data is not None:
         data = augmented(data, units.graph, options.preprocess, options.augment)
     elif options.augment:
-        raise UsageError("--augment changes images of --data, and none is given.")
+        raise UsageError(f"--augment {options.augment[0]} changes images of --data, and none is given.")
     return data, test_data

@@ -62,7 +62,7 @@ def search(
     without one, a folder beside the output takes its place until the search is over.
     """
     if options.data is None and options.test_data is None:
-        raise UsageError("--max-drop needs samples to measure on; give --data or --test-data.")
+        raise UsageError(f"--max-drop {options.max_drop:g} needs samples to measure on; give --data or --test-data.")
     options = _settled(options)
     with ExitStack() as held:
         loaded, outputs = load_for(model, output, plan_out, options)

@@ -96,7 +96,7 @@ def evaluate_model(
         DataError: What an output should be has another shape than the output.
     """
     graph = read_graph(model)
-    taps = [scores[0]] if scores else list(dict.fromkeys(output_taps(graph).values()))
+    taps = _looked_at(graph, scores)
     session = Session(model, more_outputs=taps, threads=threads)
     twins = None if reference is None else _Twins(graph, reference, threads)
     limited = batch_limit(graph)
@@ -112,6 +112,10 @@ def evaluate_model(
         if twins is not None:
             sums.add_reference(batch.size, [(outputs[tap], expected) for tap, expected in twins.run(batch, taps)])
     return sums.evaluation(labels=dataset.has_labels, targets=bool(dataset.targets), compared=reference is not None)
+
+
+def _looked_at(graph: Graph, scores: tuple[str, int] | None) -> list[str]:
+    return [scores[0]] if scores else list(dict.fromkeys(output_taps(graph).values()))
 
 
 class _Twins:

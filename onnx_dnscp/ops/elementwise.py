@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, combinations
 
 from onnx_dnscp.model.fields import IdField, align, collapse, varying_axes
@@ -54,16 +54,23 @@ def join_broadcast(flow: Flow, operands: Sequence[Value], op: Op) -> tuple[IdFie
     keeping = {axis: value for value, own in owned for axis in _axes_without_ids(value.shape, own, rank)}
     joined: dict[tuple[int, ...], IdField] = {}  # varying axes: the first of the fields that vary so
     for ids in chain.from_iterable(fields):
-        kept_by = [keeping[axis] for axis in varying_axes(ids) if axis in keeping]
-        why = " and ".join(dict.fromkeys(v.reason or repr(v.name) for v in kept_by))
+        why = _names_of_keepers(keeping[axis] for axis in varying_axes(ids) if axis in keeping)
         for block in flow.whole_blocks([ids], keeping, f"{op.node} combines it with {why}"):
             passed = collapse(block, keeping)
             first = joined.setdefault(varying_axes(passed), passed)
             if first is not passed:
                 flow.unions.append((first, passed))
-    pairs = combinations(joined.values(), 2)
-    flow.unions += [(f, g) for f, g in pairs if set(varying_axes(f)) & set(varying_axes(g))]
+    flow.unions += _crossing(joined.values())
     return tuple(joined.values())
+
+
+def _names_of_keepers(values: Iterable[Value]) -> str:
+    return " and ".join(dict.fromkeys(value.reason or repr(value.name) for value in values))
+
+
+def _crossing(fields: Iterable[IdField]) -> list[tuple[IdField, IdField]]:
+    """Pairs of fields that vary along an axis both."""
+    return [(f, g) for f, g in combinations(fields, 2) if set(varying_axes(f)) & set(varying_axes(g))]
 
 
 def _axes_without_ids(shape: tuple[int, ...], fields: Sequence[IdField], rank: int) -> list[int]:

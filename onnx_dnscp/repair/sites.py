@@ -141,23 +141,29 @@ class _Finder:
     def _residual(self, name: str) -> Residual | None:
         """The shortcut behind an operator's output, maybe behind its batch norm."""
         reader = self._only_reader(name)
-        gain = np.ones(1, dtype=np.float32)
+        gain: NDArray[np.floating] | None = np.ones(1, dtype=np.float32)
         if reader is not None and reader.op_type == "BatchNormalization":
-            stored = self._graph.stored
-            if any(operand not in stored for operand in reader.inputs[1:]):
-                return None
-            scale, variance = (_precise(stored[reader.inputs[i]]) for i in (1, 4))
-            deviation = np.sqrt(variance + reader.attributes.get("epsilon", 1e-5))
-            useful = np.abs(scale) > _SMALLEST_GAIN * deviation
-            gain = np.where(useful, deviation / np.where(useful, scale, 1), 0)
+            gain = self._gain_before(reader)
             name = reader.result
             reader = self._only_reader(name)
-        if reader is None or reader.op_type != "Add" or reader.inputs[0] == reader.inputs[1]:
+        if gain is None or reader is None or reader.op_type != "Add" or reader.inputs[0] == reader.inputs[1]:
             return None
         [other] = [operand for operand in reader.inputs if operand != name]
         if other in self._graph.fixed or self._shapes[other] != self._shapes[name]:
             return None
         return Residual(other, gain)
+
+    def _gain_before(self, norm: Node) -> NDArray[np.floating] | None:
+        """(channels,) how much in front of a batch norm makes 1 behind it, 0 where it would take too much.
+
+        None if its parameters are not stored.
+        """
+        if any(operand not in self._graph.stored for operand in norm.inputs[1:]):
+            return None
+        scale, variance = (_precise(self._graph.stored[norm.inputs[i]]) for i in (1, 4))
+        deviation = np.sqrt(variance + norm.attributes.get("epsilon", 1e-5))
+        useful = np.abs(scale) > _SMALLEST_GAIN * deviation
+        return np.asarray(np.where(useful, deviation / np.where(useful, scale, 1), 0))
 
     def _only_reader(self, name: str) -> Node | None:
         readers = self._graph.readers.get(name, ())

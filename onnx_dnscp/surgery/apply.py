@@ -72,8 +72,7 @@ def _update_declared_shapes(graph: onnx.GraphProto, shapes: Shapes, outside: Abs
         shapes: Tensors whose shape changes: (before, after).
         outside: Names of the graphs around it; what `graph` makes under such a name is another tensor.
     """
-    own = {*(i.name for i in graph.input), *(t.name for t in graph.initializer)}
-    own.update(name for node in graph.node for name in node.output)
+    own = _own_names(graph)
     if hidden := own & outside:
         shapes = {name: change for name, change in shapes.items() if name not in hidden}
     visible = own | outside
@@ -81,10 +80,17 @@ def _update_declared_shapes(graph: onnx.GraphProto, shapes: Shapes, outside: Abs
         for body in bodies(node):
             _update_declared_shapes(body, shapes, visible)
     for declared in (*graph.value_info, *graph.input, *graph.output):
-        if declared.name not in shapes:
-            continue
-        before, after = shapes[declared.name]
-        dims: Sequence[onnx.TensorShapeProto.Dimension] = declared.type.tensor_type.shape.dim
-        for dim, old, new in zip(dims, before, after, strict=False):
-            if dim.HasField("dim_value") and old != new:
-                dim.dim_value = new
+        if declared.name in shapes:
+            _shrink(declared.type.tensor_type.shape, *shapes[declared.name])
+
+
+def _own_names(graph: onnx.GraphProto) -> set[str]:
+    """What a graph is given, stores or makes."""
+    made = {name for node in graph.node for name in node.output}
+    return made.union((i.name for i in graph.input), (t.name for t in graph.initializer))
+
+
+def _shrink(declared: onnx.TensorShapeProto, before: Sequence[int], after: Sequence[int]) -> None:
+    for dim, old, new in zip(declared.dim, before, after, strict=False):
+        if dim.HasField("dim_value") and old != new:
+            dim.dim_value = new

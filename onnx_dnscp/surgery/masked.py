@@ -38,12 +38,7 @@ def mask_model(model: onnx.ModelProto, units: Units, mask: Mask) -> onnx.ModelPr
     if not silenced:
         return result
     sources = _Sources(result)
-    places = {  # the outermost last, because a sub-graph may hide a name
-        name: (graph, node)
-        for graph in reversed(list(all_graphs(result.graph)))
-        for node in graph.node
-        for name in node.output
-    }
+    places = _places(result.graph)
     products: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
     for position, consumer in silenced:
         graph, node = places[consumer.output]
@@ -59,6 +54,12 @@ def mask_model(model: onnx.ModelProto, units: Units, mask: Mask) -> onnx.ModelPr
     for graph in all_graphs(result.graph):
         insert_before(graph, {name: new for name, new in products.items() if places[name][0] is graph})
     return result
+
+
+def _places(outermost: onnx.GraphProto) -> dict[str, tuple[onnx.GraphProto, onnx.NodeProto]]:
+    """The node that makes each tensor, with its graph."""
+    graphs = reversed(list(all_graphs(outermost)))  # the outermost last, because a sub-graph may hide a name
+    return {name: (graph, node) for graph in graphs for node in graph.node for name in node.output}
 
 
 class _Sources:

@@ -35,7 +35,7 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
     if not _is_plain(graph):
         return None
     masks = _unread_masks(graph)
-    computed = _missing([name for node in graph.nodes for name in node.outputs], {*graph.stored, *masks, ""})
+    computed = _missing(list(graph.producer), {*graph.stored, *masks})
     shapes = {**stored_shapes(graph), **inputs}
     known = stored_integers(graph)
     structure = _at_sizes(graph, inputs)

@@ -7,7 +7,7 @@ taken there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -68,25 +68,32 @@ def find_frontier(
     taps: dict[str, tuple[str, ...]] = {}
     stops: dict[str, tuple[str, ...]] = {}
     for output in graph.outputs:
-        found: dict[str, None] = {}
-        passed: dict[str, None] = {}
-        pending, seen = [output], {output}
-        while pending:
-            name = pending.pop()
-            places = (name,) if squashed else (behind_squashing(graph, name), name)
-            tap = next((n for n in places if n in reach.carrying and n in known), None)
-            if tap is not None:
-                found[tap] = None
-                continue
-            if name in reach.stops:
-                passed[reach.stops[name]] = None
-            following = [n for n in dict.fromkeys(reach.operands(name)) if n in reach.varying and n not in seen]
-            seen.update(following)
-            pending += reversed(following)
-        taps[output] = tuple(found)
+        taps[output], passed = _walk_back(reach, graph, output, known, squashed=squashed)
         if passed:
-            stops[output] = tuple(passed)
+            stops[output] = passed
     return Frontier(taps, stops)
+
+
+def _walk_back(
+    reach: _Reach, graph: Graph, output: str, known: Collection[str], *, squashed: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The first tensors before an output that a loss can look at, and the nodes on the way that stop gradients."""
+    found: dict[str, None] = {}
+    passed: dict[str, None] = {}
+    pending, seen = [output], {output}
+    while pending:
+        name = pending.pop()
+        places = (name,) if squashed else (behind_squashing(graph, name), name)
+        tap = next((n for n in places if n in reach.carrying and n in known), None)
+        if tap is not None:
+            found[tap] = None
+            continue
+        if name in reach.stops:
+            passed[reach.stops[name]] = None
+        following = [n for n in dict.fromkeys(reach.operands(name)) if n in reach.varying and n not in seen]
+        seen.update(following)
+        pending += reversed(following)
+    return tuple(found), tuple(passed)
 
 
 class _Reach:
@@ -101,49 +108,51 @@ class _Reach:
     def __init__(
         self, model: onnx.ModelProto, inputs: Collection[str], learned: Collection[str], abilities: Abilities
     ) -> None:
-        self._abilities = abilities
         self._producer = {name: node for node in model.graph.node for name in node.output if name}
-        self._read = {name for node in model.graph.node for name in names_read(node)}
-        self._read.update(output.name for output in model.graph.output)
-        self._moved, self._passed = set(learned), set(learned)
-        self._lost: set[str] = set()  # what no gradient passes, and all that is computed from it
+        read = {o.name for o in model.graph.output}.union(*map(names_read, model.graph.node))
+        fed, moved, passed = set(inputs), set(learned), set(learned)
+        lost: set[str] = set()  # what no gradient passes, and all that is computed from it
         self.stops: dict[str, str] = {}
-        fed = set(inputs)
         for node in model.graph.node:
             operands, results = names_read(node), [name for name in node.output if name]
             if not fed.isdisjoint(operands):
                 fed.update(results)
-            if not self._moved.isdisjoint(operands):
-                self._moved.update(results)
-                self._pass(node, operands, results)
-        self.varying = self._moved & fed
-        self.carrying = self._passed & fed
-
-    def _pass(self, node: onnx.NodeProto, operands: list[str], results: list[str]) -> None:
-        """Note what gradients do at a node that reads what learns."""
-        rule = self._rule(node, operands)
-        if rule is None:
-            self._lost.update(results)
-            if not self._passed.isdisjoint(operands):
+            if moved.isdisjoint(operands):
+                continue
+            moved.update(results)
+            passage = _passage(node, operands, moved, read, abilities)
+            if passage is None and not passed.isdisjoint(operands):
                 self.stops |= dict.fromkeys(results, f"{node.op_type} node {node.name or results[0]!r}")
-        elif not self._lost.isdisjoint(operands):
-            self._lost.update(results)
-        else:
-            through = operands if rule.through is None else [operands[i] for i in rule.through if i < len(operands)]
-            self._passed.update(results[: rule.results] if not self._passed.isdisjoint(through) else ())
-
-    def _rule(self, node: onnx.NodeProto, operands: list[str]) -> Passage | None:
-        """How gradients pass a node, or None if they cannot pass it as it stands here."""
-        rule = self._abilities.passage(node)
-        if node.op_type == "TopK" and node.output[1] in self._read:
-            return None  # student and teacher would be compared at different positions
-        if rule is not None and all(rule.lets_vary(i) for i, name in enumerate(operands) if name in self._moved):
-            return rule
-        return None
+            if passage is None or not lost.isdisjoint(operands):
+                lost.update(results)
+            elif not passed.isdisjoint(_way_through(passage, operands)):
+                passed.update(results[: passage.results])
+        self.varying = moved & fed
+        self.carrying = passed & fed
 
     def operands(self, name: str) -> list[str]:
         """What the node that makes a tensor reads."""
         return names_read(self._producer[name]) if name in self._producer else []
+
+
+def _passage(
+    node: onnx.NodeProto,
+    operands: Sequence[str],
+    moved: Collection[str],
+    read: Collection[str],
+    abilities: Abilities,
+) -> Passage | None:
+    """How gradients pass a node some of whose operands move; None if they do not."""
+    if node.op_type == "TopK" and node.output[1] in read:
+        return None  # student and teacher would be compared at different positions
+    passage = abilities.passage(node)
+    if passage is None or any(name in moved and not passage.lets_vary(i) for i, name in enumerate(operands)):
+        return None
+    return passage
+
+
+def _way_through(passage: Passage, operands: Sequence[str]) -> Sequence[str]:
+    return operands if passage.through is None else [operands[i] for i in passage.through if i < len(operands)]
 
 
 def listed(names: Iterable[str]) -> str:

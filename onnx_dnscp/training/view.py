@@ -6,7 +6,7 @@ ever reaches a saved file.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.model.editor import add_constant, keep_needed, replace_nodes, set_elements
-from onnx_dnscp.model.graph import Graph, read_graph
+from onnx_dnscp.model.graph import Graph, Node, read_graph
 from onnx_dnscp.model.units import Units
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.abilities import Abilities
@@ -255,24 +255,21 @@ def _made_outside_bodies(graph: Graph) -> set[str]:
 
 
 def _learned_tensors(graph: Graph) -> list[str]:
-    names: dict[str, None] = {}
     outside = _made_outside_bodies(graph)
-    for node in graph.nodes:
-        if node.result not in outside:
-            continue
-        operands = LEARNED_OPERANDS.get(node.op_type, ()) if not node.domain else ()
-        is_bias = node.op_type == "Add" and any(_is_product(graph, name) for name in node.inputs)
-        if is_bias:
-            operands = (0, 1)  # that the exporter wrote apart from its product
-        for position in operands:
-            if position < len(node.inputs):
-                name = graph.stored_source(node.inputs[position])
-                if name is None or graph.stored.dtype(name) != np.float32:
-                    continue
-                if is_bias and graph.stored.size(name) == 1:
-                    continue  # part of a formula, such as the 3 of a hard sigmoid
-                names[name] = None
-    return list(names)
+    nodes = [node for node in graph.nodes if node.result in outside]
+    return list(dict.fromkeys(name for node in nodes for name in _learned_by(node, graph)))
+
+
+def _learned_by(node: Node, graph: Graph) -> Iterator[str]:
+    """The stored tensors that a node learns."""
+    operands = LEARNED_OPERANDS.get(node.op_type, ()) if not node.domain else ()
+    least = 0  # elements
+    if node.op_type == "Add" and any(_is_product(graph, name) for name in node.inputs):
+        operands = (0, 1)  # a bias that the exporter wrote apart from its product
+        least = 2  # a single number is part of a formula, such as the 3 of a hard sigmoid
+    for name in (graph.stored_source(node.inputs[position]) for position in operands if position < len(node.inputs)):
+        if name is not None and graph.stored.dtype(name) == np.float32 and graph.stored.size(name) >= least:
+            yield name
 
 
 def _is_product(graph: Graph, name: str) -> bool:

@@ -140,16 +140,20 @@ def _unroll(site: Site, num_gates: int, default: tuple[str, ...], step: Step) ->
         activations = tuple(names[number * len(default) : (number + 1) * len(default)])
         layer = _start(site, number, num_gates, activations)
         state = _first_state(site, number, (batch, hidden), 2 if num_gates == 4 else 1)
-        places = range(steps) if both != "reverse" and number == 0 else range(steps)[::-1]
-        outputs: dict[int, str] = {}
-        for at in places:
-            state = step(layer, at, state)
-            outputs[at] = state[0]
-        stacked = _join(site, [outputs[at] for at in range(steps)], 0)
+        stacked, state = _run(layer, state, steps, step, backwards=both == "reverse" or number == 1)
         sequences.append(site.reshape(stacked, (steps, 1, batch, hidden)))
         last.append([site.reshape(name, (1, batch, hidden)) for name in state])
     finals = [_join(site, list(names), 0) for names in zip(*last, strict=True)]
     return [_join(site, sequences, 1), *finals]
+
+
+def _run(layer: _Direction, state: State, steps: int, step: Step, *, backwards: bool) -> tuple[str, State]:
+    """Write one direction; its outputs, stacked in the order of the sequence, and its last state."""
+    outputs: dict[int, str] = {}
+    for at in reversed(range(steps)) if backwards else range(steps):
+        state = step(layer, at, state)
+        outputs[at] = state[0]
+    return _join(layer.site, [outputs[at] for at in range(steps)], 0), state
 
 
 def _has_unusual_options(site: Site) -> bool:

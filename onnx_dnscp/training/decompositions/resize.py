@@ -23,15 +23,13 @@ def resize(site: Site) -> str | None:
     """
     shape = list(site.shape())
     axes = [axis % len(shape) for axis in site.attribute("axes", range(len(shape)))]
-    scales, sizes = site.value(_SCALES), site.value(_SIZES)
-    if scales is None or not scales.size:
-        scales = None
-        if sizes is None:
-            return None
+    scales, sizes = _scales_or_sizes(site)
+    if scales is None and sizes is None:
+        return None
     crops = site.attribute("coordinate_transformation_mode") == "tf_crop_and_resize"
     if crops and (site.value(_ROI) is None or site.attribute("extrapolation_value", 0.0)):
         return None
-    companion = _companion(site, [shape[axis] for axis in axes], sizes if scales is None else None)
+    companion = _companion(site, [shape[axis] for axis in axes], sizes)
     y = site.operand(0)
     for place, axis in enumerate(axes):
         if crops or companion != (1, 1) or not _stays(place, shape[axis], scales, sizes):
@@ -39,6 +37,12 @@ def resize(site: Site) -> str | None:
             y = apply_matrix(site, y, shape, axis, matrix)
             shape[axis] = len(matrix)
     return y
+
+
+def _scales_or_sizes(site: Site) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """The operand that says how large the result is; None for the other, and for both if it is computed from data."""
+    scales = site.value(_SCALES)
+    return (scales, None) if scales is not None and scales.size else (None, site.value(_SIZES))
 
 
 def _stays(place: int, size: int, scales: NDArray[Any] | None, sizes: NDArray[Any] | None) -> bool:

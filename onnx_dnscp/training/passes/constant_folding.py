@@ -31,7 +31,7 @@ def fold_constants(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
     """
     graph = model.graph
     view = read_graph(model)
-    folded = _constant_nodes(graph, shapes, {t.name for t in graph.initializer} - set(varying))
+    folded = _constant_nodes(graph, shapes, varying)
     if not folded:
         return
     made = {name for node in folded for name in node.output if name}
@@ -45,14 +45,15 @@ def fold_constants(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
 
 
 def _constant_nodes(
-    graph: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]], stored: Collection[str]
+    graph: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]], varying: Collection[str]
 ) -> list[onnx.NodeProto]:
-    """Nodes whose results depend on nothing but `stored` tensors and known shapes."""
-    constant, found = {"", *stored}, []
+    """Nodes that compute from constants and sizes alone."""
+    constant = {"", *(t.name for t in graph.initializer)}.difference(varying)
+    found = []
     for node in graph.node:
         is_size = node.op_type in _SIZES and node.input[0] in shapes
-        is_plain = node.op_type not in _RANDOM and next(bodies(node), None) is None
-        if is_size or (is_plain and constant.issuperset(node.input)):
+        is_closed = node.op_type not in _RANDOM and next(bodies(node), None) is None
+        if is_size or (is_closed and constant.issuperset(node.input)):
             found.append(node)
             constant.update(node.output)
     return found
