@@ -1,4 +1,4 @@
-"""DNS-CP's choices side by side at equal MACs and equal training, on the digits: table 5 of docs/experiments.md.
+"""DNS-CP's choices side by side at equal MACs and equal training, on the digits, for docs/experiments/repair.md.
 
     python benchmarks/experiments.py --network digits-separable --ratio 0.8
     python benchmarks/experiments.py --network digits-resnet --ratio 0.8 --row dnscp --row magnitude --seeds 5

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import cores  # noqa: F401  (before numpy)
 import numpy as np
 import onnx
 import pytest
@@ -11,9 +13,11 @@ from disturbed import OPTIONS, RESNET, STEPS, Result
 from onnx import TensorProto, helper, numpy_helper
 
 import onnx_dnscp
+from onnx_dnscp.measure import latency
 from onnx_dnscp.model.runtime import can_train
 
 MODELS = Path(__file__).parent.parent / "models"
+LATENCY_ROUNDS, LATENCY_SECONDS = latency.ROUNDS, latency.SECONDS_PER_RUN
 
 
 @pytest.fixture(scope="session")
@@ -89,11 +93,20 @@ def tiny_path(tiny_model: onnx.ModelProto, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def quick_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _quick_latency() -> Iterator[None]:
     """Latency is measured with few repeats; the numbers stay positive but mean little."""
-    monkeypatch.setattr("onnx_dnscp.measure.latency.ROUNDS", 1)
-    monkeypatch.setattr("onnx_dnscp.measure.latency.SECONDS_PER_RUN", 0.001)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "ROUNDS", 1)
+        patch.setattr(latency, "SECONDS_PER_RUN", 0.001)
+        yield
+
+
+@pytest.fixture
+def thorough_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latency is measured as users have it."""
+    monkeypatch.setattr(latency, "ROUNDS", LATENCY_ROUNDS)
+    monkeypatch.setattr(latency, "SECONDS_PER_RUN", LATENCY_SECONDS)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pytest
 
 import onnx_dnscp
 from onnx_dnscp.report.record import RunFiles
@@ -32,10 +31,7 @@ def small_run(folder: Path) -> Path:
         np.savez(folder / "few.npz", image=arrays["image"][:48], labels=arrays["labels"][:48])
     few = folder / "few.npz"
     resnet, result, run = MODELS / "digits-resnet.onnx", folder / "out.onnx", folder / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("onnx_dnscp.measure.latency.ROUNDS", 1)
-        patch.setattr("onnx_dnscp.measure.latency.SECONDS_PER_RUN", 0.001)
-        onnx_dnscp.prune(resnet, result, run_dir=run, data=few, test_data=few, **SMALL_RUN)
+    onnx_dnscp.prune(resnet, result, run_dir=run, data=few, test_data=few, **SMALL_RUN)
     return run
 
 

@@ -150,6 +150,14 @@ def test_damaged_archives_are_refused(pack: Pack, damage: str, tmp_path: Path) -
         everything(opened(path))
 
 
+def test_a_tar_that_is_cut_off_says_where(tmp_path: Path) -> None:
+    """In the header of its second member, where tarfile sees an end."""
+    path = pack_tar(tmp_path / "bad", {f"c/{n}.png": png(n)[:500] for n in range(3)})
+    path.write_bytes(path.read_bytes()[: 2 * tarfile.BLOCKSIZE + 100])
+    with pytest.raises(DataError, match="it is cut off behind byte 1024"):
+        opened(path)
+
+
 def test_a_compressed_tar_is_told_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "x.tar.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"unpack it to a .tar file or a folder"):

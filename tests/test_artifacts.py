@@ -152,7 +152,6 @@ def test_prune_leaves_them_in_the_run_directory(
     train_data_path: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    quick_latency: None,
 ) -> None:
     """The evaluation model computes the network masked by the run's plan; the working directory stays clean."""
     elsewhere = tmp_path / "elsewhere"

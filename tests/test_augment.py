@@ -105,7 +105,6 @@ def test_what_is_no_image_is_refused(tiny_path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_training
-@pytest.mark.usefixtures("quick_latency")
 def test_a_run_trains_on_augmented_images(tiny_path: Path, tmp_path: Path) -> None:
     """Another network comes out than without, and the same one again."""
     [declared] = onnx.load(tiny_path).graph.input

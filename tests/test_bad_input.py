@@ -312,9 +312,7 @@ def test_a_ratio_out_of_range_is_wrong_usage(
     )
 
 
-def test_a_ratio_out_of_reach_says_how_far_it_can_go(
-    tiny_path: Path, tmp_path: Path, assert_refused: Refuse, quick_latency: None
-) -> None:
+def test_a_ratio_out_of_reach_says_how_far_it_can_go(tiny_path: Path, tmp_path: Path, assert_refused: Refuse) -> None:
     """Two groups of 6 and 4 keep one channel each, so 8 of 10 can go."""
     call = ["prune", tiny_path, "-o", tmp_path / "out.onnx", "--no-train"]
     sentence = assert_refused(
@@ -329,7 +327,7 @@ def test_a_ratio_out_of_reach_says_how_far_it_can_go(
 
 @pytest.mark.parametrize("metric", ["channels", "params", "macs"])
 def test_the_ratio_that_the_message_names_can_be_had_in_every_metric(
-    metric: str, tiny_path: Path, tmp_path: Path, assert_refused: Refuse, quick_latency: None
+    metric: str, tiny_path: Path, tmp_path: Path, assert_refused: Refuse
 ) -> None:
     call = ["prune", tiny_path, "-o", tmp_path / "out.onnx", "--no-train", "--metric", metric]
     sentence = assert_refused([*call, "--ratio", "0.999"], REQUEST, f"of {metric} is out of reach")
@@ -494,6 +492,14 @@ def test_cross_entropy_needs_labels(tiny_path: Path, tmp_path: Path, assert_refu
     data = save_digits(tmp_path / "d.npz", labels=None)
     call = ["prune", tiny_path, "-o", tmp_path / "out.onnx", "--data", data, "--loss", "cross-entropy"]
     assert_refused(call, DATA, "--loss cross-entropy needs labels, and 'd.npz' has none; use --loss distill")
+
+
+def test_cross_entropy_needs_scores(tiny_model: onnx.ModelProto, tmp_path: Path, assert_refused: Refuse) -> None:
+    """The refusal shows what the model puts out instead."""
+    tiny_model.graph.output.append(helper.make_tensor_value_info("p", TensorProto.FLOAT, ["N", 4, 1, 1]))
+    path, data = write(tmp_path / "m.onnx", tiny_model), save_digits(tmp_path / "d.npz")
+    match = r"one output of shape \(batch, classes\), and the model has 'logits' \['N', 3\], 'p' \['N', 4, 1, 1\]"
+    assert_refused(["prune", path, "--data", data, "--loss", "cross-entropy"], REQUEST, match)
 
 
 # --- folders of images ------------------------------------------------------------------------------------------------

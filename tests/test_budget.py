@@ -215,10 +215,9 @@ def blocks() -> Iterator[list[CostInputs]]:
         return Cost("blocks", lambda mask: 1 - sum(block_time(mask[g.slice].sum()) for g in groups) / whole, dip=inf)
 
     yield made
-    del COSTS["blocks"]
+    COSTS.remove("blocks")
 
 
-@pytest.mark.usefixtures("quick_latency")
 def test_prune_takes_a_cost_of_the_users_own(blocks: list[CostInputs], tmp_path: Path) -> None:
     """The result saves what was asked for, by the counts of the report; it is out of reach or not like any other."""
     out, run_dir = tmp_path / "out.onnx", tmp_path / "run"

@@ -8,7 +8,6 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,14 +59,6 @@ def weight_elements(path: Path) -> int:
 def answers(path: Path, images: np.ndarray) -> np.ndarray:
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {"image": images})[0]).argmax(1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _fast_latency() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("onnx_dnscp.measure.latency.ROUNDS", 3)
-        patch.setattr("onnx_dnscp.measure.latency.SECONDS_PER_RUN", 0.001)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -188,7 +188,6 @@ def test_a_run_goes_on_where_it_was_if_its_function_is_named_again(
     function: str,
     write: Write,
     tiny_path: Path,
-    quick_latency: None,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
@@ -220,7 +219,7 @@ def test_a_run_goes_on_where_it_was_if_its_function_is_named_again(
     assert whole.before.accuracy is not None
 
 
-def test_every_command_takes_functions(write: Write, tiny_path: Path, quick_latency: None, tmp_path: Path) -> None:
+def test_every_command_takes_functions(write: Write, tiny_path: Path, tmp_path: Path) -> None:
     name = str(write(DIGITS, function="listed"))
     (tmp_path / "run.toml").write_text(f'data = "{name}"\n')
     assert run(["evaluate", str(tiny_path), "--data", name]) == 0

@@ -95,7 +95,7 @@ LOSSES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], None], str]] = 
 @pytest.mark.needs_training
 @pytest.mark.parametrize("case", LOSSES)
 def test_a_run_whose_data_broke_goes_on_when_it_is_back(
-    case: str, tiny_path: Path, tmp_path: Path, quick_latency: None, capsys: pytest.CaptureFixture[str]
+    case: str, tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make, damage, match = LOSSES[case]
     data = make(tmp_path)
@@ -224,7 +224,7 @@ def test_labels_beside_an_npy_file_belong_to_its_fingerprint(tmp_path: Path) -> 
 
 
 def test_evaluate_prepares_samples_as_a_run_did(
-    tiny_path: Path, tmp_path: Path, quick_latency: None, capsys: pytest.CaptureFixture[str]
+    tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also partly: what the command line says wins."""
     data = folder_of_images(tmp_path)

@@ -22,9 +22,7 @@ from onnx_dnscp.model.fields import compact, connected_components, reshape_block
 from onnx_dnscp.model.graph import read_graph
 from onnx_dnscp.model.trace import Trace
 from onnx_dnscp.model.units import FIXED, Units
-from onnx_dnscp.ops.macs import macs_rule
-from onnx_dnscp.ops.registry import op_rule, ruled_operators
-from onnx_dnscp.ops.resize import resize_rule
+from onnx_dnscp.ops.registry import ruled_operators
 
 NOT_RUN = [  # operators that the installed ONNX Runtime has no kernel for; traced by ONNX's shape inference instead
     case("Swish", "Swish", "a = Conv(x, w1) b = Swish(a) y = Conv(b, w2)", (4,), ENDS,
@@ -106,18 +104,6 @@ def test_cases_use_the_operators_they_say(case: Case) -> None:
 def test_case_names_are_unique() -> None:
     names = [case.name for case in (*CASES, *NOT_RUN)]
     assert len(names) == len(set(names))
-
-
-def test_registering_an_operator_twice_raises() -> None:
-    """The second rule is refused by name, for ids, sizes and costs alike."""
-    before = ruled_operators()
-    with pytest.raises(ValueError, match=r"ai\.onnx::Relu has two op rules"):
-        op_rule("Relu")(lambda op: pytest.fail("the rule was replaced"))
-    with pytest.raises(ValueError, match=r"ai\.onnx::Reshape has two resize rules"):
-        resize_rule("Reshape")(lambda op: pytest.fail("the rule was replaced"))
-    with pytest.raises(ValueError, match=r"ai\.onnx::Conv has two MACs rules"):
-        macs_rule("Conv")(lambda x, weight, y: 0.0)
-    assert ruled_operators() == before
 
 
 def test_tensor_axes_of_a_group() -> None:

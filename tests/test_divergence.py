@@ -73,7 +73,6 @@ def test_a_diverged_run_goes_back_to_its_last_good_state_and_on_from_there(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    quick_latency: None,
 ) -> None:
     """With a run directory, and without one, which is then made: both go on to where they would have come anyway.
 
@@ -107,7 +106,7 @@ def test_a_diverged_run_goes_back_to_its_last_good_state_and_on_from_there(
 
 @pytest.mark.needs_training
 def test_a_run_that_overflows_at_once_has_nothing_to_go_back_to(
-    call: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], quick_latency: None
+    call: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a smaller learning rate it begins again, and ends well."""
     directory = tmp_path / "run"

@@ -1,12 +1,14 @@
-"""The documentation: its site can be built, and its commands do what it says."""
+"""The documentation: its site can be built, its commands do what it says, and what it names exists."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,12 @@ import onnx_dnscp
 ROOT = Path(__file__).parents[1]
 NOT_DOCUMENTED = ("PruneSettings", "__version__")  # the one is what PruneOptions is
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = ("benchmarks", "docs", "examples", "models", "onnx_dnscp", "tests")
+FILES = [
+    *(path for path in ROOT.iterdir() if path.suffix in (".md", ".toml", ".yml")),
+    *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts),
+]
+TEXTS = sorted(path for path in FILES if path.suffix in (".md", ".toml", ".yml", ".py"))
 
 
 @pytest.fixture
@@ -71,6 +79,50 @@ def test_the_site_can_be_built_without_a_warning(tmp_path: Path) -> None:
     )
     assert all(f'id="onnx_dnscp.{name}"' in api for name in onnx_dnscp.__all__ if name not in NOT_DOCUMENTED)
     assert "Half width of the band" in api, "what fields of options mean"
+
+
+# --- what pages and comments name -------------------------------------------------------------------------------------
+
+_LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
+_PATH = re.compile(rf"(?<![\w/.~-])((?:{'|'.join(FOLDERS)})/[\w./-]*[\w/])")
+_MODULE = re.compile(r"(?<![\w/.-])((?:\w+/)*\w+\.py)\b")
+
+
+@pytest.mark.parametrize("page", [p for p in TEXTS if p.suffix == ".md"], ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    """The site's builder looks at links within docs/ alone."""
+    for target, anchor in _LINK.findall(page.read_text("utf-8")):
+        there = page.parent / target if target else page
+        assert there.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(there), f"{page.name} links to {target}#{anchor}"
+
+
+def anchors(page: Path) -> list[str]:
+    """What the headings of a page are called in addresses."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return [re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title.lower())).strip("-") for title in titles]
+
+
+def test_files_named_in_pages_and_comments_exist() -> None:
+    """Paths from the repository's root, and modules by the end of their path, such as `masks/rules.py`."""
+    there = [f"/{path.relative_to(ROOT).as_posix()}" for path in FILES]
+    lost = []
+    for file in TEXTS:
+        said = prose(file)
+        made = re.findall(r"<!-- file: (\S+) -->", said)  # by the page's readers
+        lost += [(file.name, path) for path in _PATH.findall(said) if not (ROOT / path).exists()]
+        modules = set(_MODULE.findall(said)).difference(made)
+        lost += [(file.name, name) for name in modules if not any(path.endswith(f"/{name}") for path in there)]
+    assert not lost
+
+
+def prose(file: Path) -> str:
+    """All of a page; of a module its comments and docstrings."""
+    if file.suffix != ".py":
+        return file.read_text("utf-8")
+    with tokenize.open(file) as lines:
+        tokens = list(tokenize.generate_tokens(lines.readline))
+    return "\n".join(t.string for t in tokens if t.type == tokenize.COMMENT or t.string.startswith('"""'))
 
 
 # --- the runner of commands -------------------------------------------------------------------------------------------

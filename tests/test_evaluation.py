@@ -270,9 +270,7 @@ def test_a_wrong_result_is_not_saved(
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["out.onnx", "run", "tiny.onnx"]
 
 
-def test_a_wrong_result_of_apply_is_not_saved(
-    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_latency: None
-) -> None:
+def test_a_wrong_result_of_apply_is_not_saved(tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, plan = tmp_path / "out.onnx", tmp_path / "plan.json"
     assert run(["prune", str(tiny_path), "-o", str(out), "--no-train", "--plan-out", str(plan)]) == 0
     out.unlink()
@@ -319,7 +317,6 @@ def test_a_full_disk_at_the_end_of_a_run_leaves_the_old_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    quick_latency: None,
 ) -> None:
     out = tmp_path / "out.onnx"
     out.write_bytes(b"the old file")

@@ -53,9 +53,7 @@ def pruned(
 @pytest.mark.needs_training
 @pytest.mark.parametrize("loss", ["cross-entropy", "distill"])
 @pytest.mark.parametrize("element", list(TYPES))
-def test_a_half_network_trains_and_is_saved_as_it_was(
-    element: str, loss: str, tmp_path: Path, quick_latency: None
-) -> None:
+def test_a_half_network_trains_and_is_saved_as_it_was(element: str, loss: str, tmp_path: Path) -> None:
     """Half of the channels are gone, every tensor has its precision, and weights have moved."""
     model = network(element)
     report, result = pruned(model, tmp_path, np.float16 if element == "float16" else np.float32, loss=loss)
@@ -71,9 +69,7 @@ def test_a_half_network_trains_and_is_saved_as_it_was(
 
 
 @pytest.mark.parametrize("element", list(TYPES))
-def test_a_half_network_is_repaired(
-    element: str, resnet_path: Path, train_data_path: Path, tmp_path: Path, quick_latency: None
-) -> None:
+def test_a_half_network_is_repaired(element: str, resnet_path: Path, train_data_path: Path, tmp_path: Path) -> None:
     """Half the channels gone and no training: what stays is fitted as it is in float32, and digits are still read."""
     model = onnx.load(resnet_path)
     dtype = helper.tensor_dtype_to_np_dtype(TYPES[element])
@@ -91,7 +87,7 @@ def test_a_half_network_is_repaired(
 
 
 @pytest.mark.needs_training
-def test_weights_in_half_behind_a_cast_learn(tmp_path: Path, quick_latency: None) -> None:
+def test_weights_in_half_behind_a_cast_learn(tmp_path: Path) -> None:
     """The file stores half and computes in float32."""
     model = filled("""
         <ir_version: 8, opset_import: ["" : 17]>

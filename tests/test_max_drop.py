@@ -22,11 +22,6 @@ from onnx_dnscp.training.progress import Progress
 SHORT: dict[str, Any] = {"epochs": 1, "finetune_epochs": 1, "batch_size": 16, "learning_rate": 0.02, "threads": 1}
 
 
-@pytest.fixture(autouse=True)
-def _quick(quick_latency: None) -> None:
-    """Latency is measured briefly."""
-
-
 @pytest.fixture(scope="module")
 def few(train_data_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 digits with labels, in a folder of their own."""

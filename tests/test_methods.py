@@ -15,7 +15,6 @@ from onnx_dnscp.masks.fpgm import GeometricMedian, distance_sums
 from onnx_dnscp.masks.magnitude import Magnitude
 from onnx_dnscp.masks.methods import METHODS, MethodSettings, choose_once
 from onnx_dnscp.masks.ranked import RankedSchedule
-from onnx_dnscp.masks.registry import method
 from onnx_dnscp.masks.taylor import Taylor
 from onnx_dnscp.training.method import StepState
 from onnx_dnscp.training.weights import HostParameters
@@ -140,13 +139,6 @@ def test_a_choice_made_at_the_start_stays_with_aligned_counts() -> None:
             assert (chosen.finish(HostParameters(weights), mask) == mask).all()
 
 
-def test_a_name_is_registered_once() -> None:
-    """A second method of that name is a mistake."""
-    with pytest.raises(ValueError, match="'random' is registered twice"):
-        method("random")(METHODS["random"].make)
-
-
-@pytest.mark.usefixtures("quick_latency")
 @pytest.mark.parametrize("name", WITHOUT_TRAINING)
 def test_prune_takes_every_method(name: str, tiny_path: Path, tmp_path: Path) -> None:
     """The result is verified and half the channels are gone."""
@@ -169,7 +161,6 @@ def test_an_unknown_method_is_wrong_usage(tiny_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.needs_training
-@pytest.mark.usefixtures("quick_latency")
 @pytest.mark.parametrize(("name", "schedule"), [("taylor", "iterative"), ("fpgm", "one-shot"), ("dnscp", "iterative")])
 def test_methods_train(
     name: str, schedule: RankedSchedule, resnet_path: Path, train_data_path: Path, tmp_path: Path

@@ -38,6 +38,7 @@ def weights(path: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.needs_training
+@pytest.mark.usefixtures("thorough_latency")
 def test_channels_come_back_and_the_accuracy_stays(tmp_path: Path) -> None:
     """Shorter than the README's run: recoveries happen, half of the MACs go, 97 % of the digits are still read."""
     before = digest(RESNET)
@@ -54,6 +55,7 @@ def test_channels_come_back_and_the_accuracy_stays(tmp_path: Path) -> None:
         finetune_epochs=1,
         learning_rate=0.1,
         c_rate=0.01,
+        threads=2,
         listener=seen.append,
     )
     assert report.recovered > 0

@@ -57,7 +57,6 @@ TEXT = [
 
 
 @pytest.mark.parametrize("expected", LIGHT, ids=str)
-@pytest.mark.usefixtures("quick_latency")
 def test_public_networks_with_random_weights(expected: Expected, tmp_path: Path) -> None:
     path = tmp_path / "network.onnx"
     onnx.save(light_network(expected.name), path)
@@ -65,7 +64,6 @@ def test_public_networks_with_random_weights(expected: Expected, tmp_path: Path)
 
 
 @pytest.mark.parametrize("expected", TEXT, ids=str)
-@pytest.mark.usefixtures("quick_latency")
 def test_text_recognition_networks_with_trained_weights(
     expected: Expected, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:

@@ -157,7 +157,6 @@ def error_of(path: Path, values: Arrays) -> tuple[float, float]:
 
 
 @pytest.mark.needs_training
-@pytest.mark.usefixtures("quick_latency")
 @pytest.mark.parametrize("loss", ["mse", "l1"])
 def test_a_run_learns_the_values_and_reports_the_error(loss: str, model_path: Path, tmp_path: Path) -> None:
     """Fewer channels, half the error; report and `evaluate` agree with plain numpy; there is no accuracy."""

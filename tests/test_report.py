@@ -73,7 +73,7 @@ def test_a_run_that_did_not_end_shows_what_is_known(trained: Path, tmp_path: Pat
             assert row.kept == row.width - sum(len(c["dropped"]) - len(c["recovered"]) for c in own)
 
 
-def test_a_run_without_training_has_a_report(resnet_path: Path, tmp_path: Path, quick_latency: None) -> None:
+def test_a_run_without_training_has_a_report(resnet_path: Path, tmp_path: Path) -> None:
     onnx_dnscp.prune(resnet_path, tmp_path / "out.onnx", run_dir=tmp_path / "run", train=False)
     page = make_page(read_run(tmp_path / "run"))
     assert page.is_done
@@ -83,7 +83,7 @@ def test_a_run_without_training_has_a_report(resnet_path: Path, tmp_path: Path, 
 
 @pytest.mark.needs_training
 def test_a_search_shows_its_cuts_and_the_training_of_the_best(
-    resnet_path: Path, tmp_path: Path, data: dict[str, Any], quick_latency: None
+    resnet_path: Path, tmp_path: Path, data: dict[str, Any]
 ) -> None:
     found = onnx_dnscp.prune(
         resnet_path,
@@ -118,7 +118,7 @@ def test_another_folder_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.needs_training
 def test_a_full_disk_loses_only_the_picture(
     resnet_path: Path, tmp_path: Path, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture, quick_latency: None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     def full(path: Path, content: bytes) -> None:
         raise onnx_dnscp.UsageError("no space")
@@ -251,7 +251,7 @@ def test_the_network_is_drawn_as_it_is_wired(trained: Path) -> None:
     assert network.boxes[-1].reasons == ("graph output 'logits'",)
 
 
-def test_only_the_stem_reads_the_inputs(separable_path: Path, tmp_path: Path, quick_latency: None) -> None:
+def test_only_the_stem_reads_the_inputs(separable_path: Path, tmp_path: Path) -> None:
     """Depthwise convolutions make channels and read no set of them, but pass on what others made."""
     onnx_dnscp.prune(separable_path, tmp_path / "out.onnx", run_dir=tmp_path / "run", train=False)
     network = network_of(read_run(tmp_path / "run"))
@@ -285,7 +285,7 @@ def test_inspection_names_who_makes_what_is_locked(tiny_path: Path) -> None:
 # --- hostile names ----------------------------------------------------------------------------------------------------
 
 
-def test_names_from_a_model_stay_text(tmp_path: Path, tiny_model: onnx.ModelProto, quick_latency: None) -> None:
+def test_names_from_a_model_stay_text(tmp_path: Path, tiny_model: onnx.ModelProto) -> None:
     """Nothing that a model says can end an element, start one, or turn the text around."""
     text = (hostile_run(tiny_model, tmp_path) / "report.html").read_text()
     assert text.count("<script") == text.count("</script>") == 2

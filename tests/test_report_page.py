@@ -159,7 +159,7 @@ def test_paper_shows_what_the_screen_scrolls(browser: Browser, large: Path) -> N
 
 
 def test_names_that_would_like_to_be_html_are_harmless(
-    browser: Browser, tmp_path: Path, tiny_model: onnx.ModelProto, quick_latency: None
+    browser: Browser, tmp_path: Path, tiny_model: onnx.ModelProto
 ) -> None:
     page = hostile_run(tiny_model, tmp_path) / "report.html"
     for width in (PHONE, 1280):

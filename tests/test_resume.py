@@ -24,11 +24,6 @@ from onnx_dnscp.training.progress import Progress
 pytestmark = pytest.mark.needs_training
 
 
-@pytest.fixture(autouse=True)
-def _quick(quick_latency: None) -> None:
-    """Latency is measured briefly."""
-
-
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 # Runs `prune`, and kills its own process at the n-th call of a function whose last argument mentions some text.
@@ -189,15 +184,26 @@ def test_a_second_interrupted_run_leaves_the_first_alone(few_digits: Path, tmp_p
 # --- refused ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def stopped(few_digits: Path, tmp_path: Path) -> Path:
-    """A run that was interrupted, with copies of its model and data beside it."""
-    model, samples = tmp_path / "net.onnx", tmp_path / "few.npz"
+@pytest.fixture(scope="module")
+def saved(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Where a run was interrupted, with copies of its model and data, and a copy of it all."""
+    folder, copy = tmp_path_factory.mktemp("stopped"), tmp_path_factory.mktemp("copies") / "stopped"
+    model, samples = folder / "net.onnx", folder / "few.npz"
     shutil.copy(RESNET, model)
     shutil.copy(few_digits, samples)
     with pytest.raises(onnx_dnscp.Interrupted):
-        onnx_dnscp.prune(model, run_dir=tmp_path / "run", data=samples, listener=interrupt_at("train", 3), **OPTIONS)
-    return tmp_path / "run"
+        onnx_dnscp.prune(model, run_dir=folder / "run", data=samples, listener=interrupt_at("train", 3), **OPTIONS)
+    shutil.copytree(folder, copy)
+    return folder, copy
+
+
+@pytest.fixture
+def stopped(saved: tuple[Path, Path]) -> Path:
+    """A run that was interrupted, with its model and data beside it, as it was: tests damage it."""
+    folder, copy = saved
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder)
+    return folder / "run"
 
 
 Refuse = Callable[..., None]

@@ -20,7 +20,7 @@ from onnx_dnscp.training.rewrites import blocked_weight_gradient
 from onnx_dnscp.training.rewrites.apply import rewrite
 from onnx_dnscp.training.rewrites.fusion import fuse_into_convolutions
 from onnx_dnscp.training.rewrites.kernels import channel_block
-from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN
+from onnx_dnscp.training.rewrites.pen import BLOCKED_DOMAIN, Pen
 from onnx_dnscp.training.view import TrainingView, build_view
 
 pytestmark = pytest.mark.needs_training
@@ -283,3 +283,17 @@ def test_a_graph_that_the_runtime_refuses_is_replaced_by_the_plain_one(monkeypat
     assert loss == expected[0]
     for name, gradient in gradients.items():
         np.testing.assert_array_equal(gradient, expected[1][name])
+
+
+def test_what_a_rule_writes_stands_before_the_node_that_it_leaves() -> None:
+    """As blocks that may be read later; names that are taken are not given again."""
+    nodes = [helper.make_node("Neg", ["x"], ["dnscp//rewritten/1"]), helper.make_node("Relu", ["x"], ["y"])]
+    model = helper.make_model(helper.make_graph(nodes, "net", [], [onnx.ValueInfoProto(name="y")]))
+
+    def rule(pen: Pen, node: onnx.NodeProto) -> bool:
+        pen.emit("Abs", node.input[0])
+        return node.op_type == "Neg"
+
+    Pen(model, 0).apply(rule)
+    found = [(node.op_type, node.output[0]) for node in model.graph.node]
+    assert found == [("Abs", "dnscp//rewritten/1_2"), ("Abs", "dnscp//rewritten/2"), ("Relu", "y")]

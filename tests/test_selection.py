@@ -25,7 +25,6 @@ from onnx_dnscp.measure.costs import FAST_BLOCKS
 from onnx_dnscp.surgery.apply import apply_cuts
 from onnx_dnscp.surgery.cuts import plan_cuts
 
-pytestmark = pytest.mark.usefixtures("quick_latency")
 USAGE, REQUEST = 2, 5
 
 SELECTIONS: list[tuple[dict[str, Sequence[str]], list[int]]] = [  # in tiny_model: kept of conv1's 6 and conv2's 4

@@ -188,7 +188,7 @@ TROUBLE = {
 @on_posix
 @pytest.mark.parametrize("name", list(TROUBLE))
 def test_a_run_that_cannot_write_stops_and_goes_on_later(
-    name: str, few_digits: Path, tmp_path: Path, undisturbed: Result, quick_latency: None
+    name: str, few_digits: Path, tmp_path: Path, undisturbed: Result
 ) -> None:
     """Trouble comes after the first checkpoint; when it is over, the run ends as it would have ended without."""
     trouble = TROUBLE[name]
@@ -218,7 +218,7 @@ def test_a_run_that_cannot_write_stops_and_goes_on_later(
 
 @pytest.mark.needs_training
 def test_a_model_that_cannot_be_written_costs_no_training(
-    few_digits: Path, tmp_path: Path, undisturbed: Result, quick_latency: None
+    few_digits: Path, tmp_path: Path, undisturbed: Result
 ) -> None:
     """The folder of the output is gone in the end, and there is no run directory."""
     folder = tmp_path / "folder"

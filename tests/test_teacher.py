@@ -141,7 +141,6 @@ def test_options_that_leave_nothing_to_keep_are_refused() -> None:
 
 
 @pytest.mark.needs_training
-@pytest.mark.usefixtures("quick_latency")
 @pytest.mark.parametrize("kind", ["digits in shards", "made-up inputs, accumulated"])
 def test_a_run_ends_with_the_same_file(kind: str, tiny_path: Path, tmp_path: Path, runs: list[int]) -> None:
     """Byte by byte on one thread; and the original is not run for the second phase again."""

@@ -30,8 +30,6 @@ from onnx_dnscp.surgery.cuts import plan_cuts
 from onnx_dnscp.surgery.masked import mask_model
 from onnx_dnscp.surgery.weights import copy_with_weights
 
-pytestmark = pytest.mark.usefixtures("quick_latency")
-
 
 def pruned(model: onnx.ModelProto, folder: Path, *, ratio: float = 0.5) -> tuple[PruneReport, onnx.ModelProto]:
     """Prune a file without training, and check what was saved against the original and the plan alone."""

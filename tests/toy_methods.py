@@ -68,11 +68,11 @@ class Gated(MasksOnly):
 @contextmanager
 def registered(name: str, method: Registered) -> Iterator[str]:
     """Know a method by name while the block runs."""
-    METHODS[name] = method
+    METHODS.add(name, method)
     try:
         yield name
     finally:
-        del METHODS[name]
+        METHODS.remove(name)
 
 
 GATED = Registered(Gated, needs_labels=False, rounds=1)

@@ -1,1 +1,1 @@
-"""The five commands as plain functions; only they know the order of the stages."""
+"""The commands as plain functions; only they know the order of the stages."""

@@ -25,7 +25,7 @@ def evaluate(
 
     Args:
         model: The ONNX file.
-        data: Arrays or images in files, or a function; `docs/data.md` lists all kinds.
+        data: Arrays or images in files, or a function; `docs/reference/data.md` lists all kinds.
         reference: Another ONNX file with the same inputs and outputs, to count agreement with.
         preprocess: How to prepare samples; `preprocess_of` says how a run did.
         limit: Look at the first samples only.

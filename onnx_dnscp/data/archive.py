@@ -68,7 +68,7 @@ def open_tar(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
         with tarfile.open(path, "r:") as archive:
             places = _places(archive, path)
             if _is_cut_off(path, archive.offset):
-                raise tarfile.ReadError(f"it is cut off after {path.stat().st_size:,} bytes")
+                raise tarfile.ReadError(f"it is cut off behind byte {archive.offset}")
     except (OSError, tarfile.TarError) as error:
         raise DataError(f"Cannot read the data {str(path)!r}: {error}.") from error
 
@@ -118,14 +118,18 @@ def _is_cut_off(path: Path, end: int) -> bool:
         return bool(file.read(tarfile.BLOCKSIZE).strip(b"\0")) or path.stat().st_size < end
 
 
+def _check_member(name: str, size: int, path: Path) -> None:
+    if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or ".." in PurePosixPath(name).parts:
+        raise DataError(f"The archive {str(path)!r} has a member {name!r} outside of itself; it is not read.")
+    if size > MAX_MEMBER and _is_read(name):
+        raise DataError(
+            f"Member {name!r} of {str(path)!r} unpacks to {size / 1e6:,.0f} MB, which no image needs; leave it out."
+        )
+
+
 def _dataset(path: Path, sizes: Mapping[str, int], read: Read, graph: Graph, preprocess: Preprocess) -> Dataset:
     for name, size in sizes.items():
-        if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or ".." in PurePosixPath(name).parts:
-            raise DataError(f"The archive {str(path)!r} has a member {name!r} outside of itself; it is not read.")
-        if size > MAX_MEMBER and _is_read(name):
-            raise DataError(
-                f"Member {name!r} of {str(path)!r} unpacks to {size / 1e6:,.0f} MB, which no image needs; leave it out."
-            )
+        _check_member(name, size, path)
     names = sorted(name for name in sizes if is_image(name))
     labels = _class_files(path, names, sizes, read)
     if labels is None:

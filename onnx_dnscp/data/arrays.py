@@ -92,9 +92,7 @@ def array_dataset(arrays: Mapping[str, Rows], path: Path, graph: Graph, preproce
     convert = Conversion(graph, preprocess, str(path))
     check_names(arrays, path, graph)
     arrays = {name: array for name, array in arrays.items() if name in convert.keys}
-    for name, array in arrays.items():
-        if not (array.shape and len(array)):
-            raise DataError(f"The data {str(path)!r} is empty: array {name!r} has shape {array.shape}.")
+    _check_not_empty(arrays, path)
     known = {convert.keys[name]: array for name, array in arrays.items()}
     for key, array in known.items():
         _look_at(key, array, convert)
@@ -106,6 +104,12 @@ def array_dataset(arrays: Mapping[str, Rows], path: Path, graph: Graph, preproce
     targets = tuple(name for name, key in convert.keys.items() if key in known and key != name)
     samples = ArraySamples(known, convert)
     return Dataset(samples, LABELS_KEY in known, path.name, decode_threads=DECODE_THREADS, targets=targets)
+
+
+def _check_not_empty(arrays: Mapping[str, Rows], path: Path) -> None:
+    for name, array in arrays.items():
+        if not (array.shape and len(array)):
+            raise DataError(f"The data {str(path)!r} is empty: array {name!r} has shape {array.shape}.")
 
 
 def _look_at(key: str, array: Rows, convert: Conversion) -> None:

@@ -67,19 +67,8 @@ class Conversion:
             raise DataError(
                 f"Array {name!r} in {self._where!r} has type {array.dtype}; the model wants numbers ({dtype})."
             )
-        if dtype.kind in "iu" and array.dtype.kind == "f":
-            raise DataError(
-                f"Array {name!r} in {self._where!r} has type {array.dtype}; the model wants integers ({dtype})."
-            )
-        if (
-            dtype.kind in "iu"
-            and array.size
-            and (array.min() < np.iinfo(dtype).min or array.max() > np.iinfo(dtype).max)
-        ):
-            raise DataError(
-                f"Array {name!r} in {self._where!r} has values from {array.min()} to {array.max()}, which the model's "
-                f"{dtype} cannot hold."
-            )
+        if dtype.kind in "iu":
+            self._check_integers(array, name, dtype)
         with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
             if not self._preprocess.is_identity() and dtype.kind == "f":
                 last = self._preprocess.channels_last(dimensions(declared))
@@ -99,6 +88,17 @@ class Conversion:
             array = array.astype(np.float32, copy=False)
         self._check_finite(array, name, first)
         return array
+
+    def _check_integers(self, array: NDArray[Any], name: str, dtype: np.dtype[Any]) -> None:
+        if array.dtype.kind == "f":
+            raise DataError(
+                f"Array {name!r} in {self._where!r} has type {array.dtype}; the model wants integers ({dtype})."
+            )
+        if array.size and (array.min() < np.iinfo(dtype).min or array.max() > np.iinfo(dtype).max):
+            raise DataError(
+                f"Array {name!r} in {self._where!r} has values from {array.min()} to {array.max()}, which the model's "
+                f"{dtype} cannot hold."
+            )
 
     def _check_finite(self, array: NDArray[Any], name: str, first: int) -> None:
         finite = np.isfinite(array)

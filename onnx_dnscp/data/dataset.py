@@ -14,6 +14,7 @@ from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
 from onnx_dnscp.model.graph import Graph, dimensions
+from onnx_dnscp.ops.table import Table
 
 LABELS_KEY = "labels"
 _INDEX_KEY = "dnscp//index"
@@ -137,12 +138,12 @@ def _grain() -> Any:
 
 
 Opener = Callable[[Path, Graph, Preprocess], Dataset | None]
-_OPENERS: list[Opener] = []
+_OPENERS: Table[str, Opener] = Table("data source")
 
 
 def data_source(opener: Opener) -> Opener:
     """Register a kind of data: a function that opens a path, or returns None if it is not its kind."""
-    _OPENERS.append(opener)
+    _OPENERS.add(f"{opener.__module__}.{opener.__qualname__}", opener)
     return opener
 
 
@@ -159,7 +160,7 @@ def open_dataset(path: str | Path, graph: Graph, preprocess: Preprocess, num_cla
         DataError: Missing, of no known kind, empty, too few for the model's fixed batch, or not fitting the model.
     """
     path = Path(path)
-    for opener in _OPENERS:
+    for opener in _OPENERS.values():
         dataset = opener(path, graph, preprocess)
         if dataset is not None:
             break

@@ -50,10 +50,14 @@ def open_parquet(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | 
     return image_dataset(images, path, graph, preprocess)
 
 
+def _label_column(schema: Any) -> str | None:
+    return next((name for name in _LABELS if name in schema.names and _is_integer(schema.field(name).type)), None)
+
+
 def _unpacked(path: Path, file: Any) -> EncodedImages:
     schema = file.schema_arrow
     column = _image_column(path, schema)
-    label = next((name for name in _LABELS if name in schema.names and _is_integer(schema.field(name).type)), None)
+    label = _label_column(schema)
     store, labels = _Store(path), array("q")
     for batch in file.iter_batches(ROWS, columns=[column] + ([label] if label else [])):
         for row in batch.to_pylist():

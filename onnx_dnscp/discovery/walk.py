@@ -180,7 +180,7 @@ def _ask_rule(walk: Walk, graph: Graph, trace: Trace, node: Node, inputs: tuple[
         return _join_branches(walk, node) if node.op_type == "If" else Refusal("its sub-graph runs several times")
     if node.captured:
         return Refusal("its sub-graphs read outer tensors")
-    if node.op_type not in MAKES_IDS and not any(v is not None and v.fields for v in inputs):
+    if node.op_type not in MAKES_IDS and not any(value.fields for value in filter(None, inputs)):
         return Flow()  # nothing prunable arrives: whatever the node does, it cannot matter
     rule = rule_for(node)
     if rule is None:
@@ -217,16 +217,19 @@ def _join_branches(walk: Walk, node: Node) -> Flow | Refusal:
     flow = Flow(reason=f"made by {node}")
     for results in zip(*(body.outputs for body in node.bodies), strict=True):
         values = [walk.values[name] for name in results if name in walk.values]
-        if len(values) < len(results) or any(value.shape != values[0].shape for value in values):
+        if len(values) < len(results) or len({value.shape for value in values}) > 1:
             return Refusal("its branches give different shapes, or did not run")
         for axis in range(len(values[0].shape)):
             _lock_where_ids_are_missing(flow, node, values, axis)
-        flow.unions += _on_same_axes(values[0].fields, [ids for value in values for ids in value.fields])
+        flow.unions += _on_same_axes(values)
         flow.outputs.append(values[0].fields or values[-1].fields)
     return flow
 
 
-def _on_same_axes(first: Sequence[IdField], fields: Sequence[IdField]) -> list[tuple[IdField, IdField]]:
+def _on_same_axes(values: Sequence[Value]) -> list[tuple[IdField, IdField]]:
+    """Fields of the first branch's value with all that vary along an axis with them."""
+    fields = [ids for value in values for ids in value.fields]
+    first = values[0].fields
     return [(a, b) for a in first for b in fields if set(varying_axes(a)) & set(varying_axes(b)) and a is not b]
 
 

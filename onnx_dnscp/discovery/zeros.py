@@ -39,12 +39,9 @@ def _not_zero(graph: Graph, shapes: Shapes, name: str, zero: NDArray[Any] | None
             return next(filter(None, (_not_zero(graph, shapes, factor, zero) for factor in maker.inputs)), "")
         if maker.op_type not in ONE_TO_ONE | _KEEP_ZERO:
             return f"its weight is computed by {maker}"
-        if maker.op_type == "DequantizeLinear":
-            zero = _zero_point(graph, maker, 0)
-        elif maker.op_type == "QuantizeLinear":
-            if not _are_equal(_zero_point(graph, maker, 0), zero):
-                return "its weight is quantised and read with different zero points"
-            zero = _ZERO
+        if maker.op_type == "QuantizeLinear" and not _are_equal(_zero_point(graph, maker, 0), zero):
+            return "its weight is quantised and read with different zero points"
+        zero = _zero_in_front(graph, maker, zero)
         name = maker.inputs[0]
     if zero is None:
         return "the zero point of its weight is computed"
@@ -54,6 +51,13 @@ def _not_zero(graph: Graph, shapes: Shapes, name: str, zero: NDArray[Any] | None
 def _is_whole_product(maker: Node, shapes: Shapes) -> bool:
     """Whether a node multiplies, and its first factor, which a plan names, has every slice of the product."""
     return maker.op_type == "Mul" and shapes[maker.inputs[0]] == shapes[maker.result]
+
+
+def _zero_in_front(graph: Graph, maker: Node, zero: NDArray[Any]) -> NDArray[Any] | None:
+    """What stands for 0 in what a node reads, where `zero` stands for it in what it makes."""
+    if maker.op_type == "DequantizeLinear":
+        return _zero_point(graph, maker, 0)
+    return _ZERO if maker.op_type == "QuantizeLinear" else zero
 
 
 def _are_equal(own: NDArray[Any] | None, zero: NDArray[Any]) -> bool:

@@ -1,7 +1,7 @@
 """DNS-CP: channels fall below one threshold and come back above another while the network trains.
 
-Source: DNS-CP note (references/002), section 2; patent US 12,393,844 B2 (references/000), claims 3 to 5. The rules that
-differ between the descriptions are in `rules.py`.
+Source: DNS-CP note, section 2; patent US 12,393,844 B2, claims 3 to 5 (docs/sources.md). The rules that differ between
+the descriptions are in `rules.py`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.masks.ranked import Criterion, Ranked, RankedSchedule
 from onnx_dnscp.masks.rules import DEFAULT_C_RATE, DEFAULT_GAMMA, DEFAULT_POWER, RuleName
 from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.ops.table import Table
 from onnx_dnscp.training.method import Method
 from onnx_dnscp.training.weights import Vector, Weights
 
@@ -68,16 +69,14 @@ class Registered:
     rounds: int
 
 
-METHODS: dict[str, Registered] = {}
+METHODS: Table[str, Registered] = Table("pruning method")
 
 
 def method(name: str, *, needs_labels: bool = False, rounds: int = 1) -> Callable[[MethodFactory], MethodFactory]:
     """Register the function below as the maker of the method `name`."""
 
     def register(make: MethodFactory) -> MethodFactory:
-        if name in METHODS:
-            raise ValueError(f"the pruning method {name!r} is registered twice")
-        METHODS[name] = Registered(make, needs_labels, rounds)
+        METHODS.add(name, Registered(make, needs_labels, rounds))
         return make
 
     return register

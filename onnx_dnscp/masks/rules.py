@@ -1,9 +1,9 @@
 """The rules of DNS-CP: when a channel falls, when it comes back, and what its thresholds are made of.
 
-Three descriptions of the algorithm exist and differ in detail; all are kept by name:
+Three descriptions of the algorithm exist and differ in detail; all are kept by name (docs/sources.md lists them):
 
-- `doc`: the DNS-CP note (references/002). A band around the layer's mean; a controller shifts it to the target.
-- `patent`: US 12,393,844 B2 (references/000), claims 2 to 5. The same band, never shifted; every layer is updated after
+- `doc`: the DNS-CP note. A band around the layer's mean; a controller shifts it to the target.
+- `patent`: US 12,393,844 B2, claims 2 to 5. The same band, never shifted; every layer is updated after
   every step; once the pruned ratio has reached the target, the masks stay. Its "variance" is read as the
   deviation and its means as those of magnitudes, like in the note: with signed values the lower threshold is below
   zero wherever the layer's mean is near it, and nothing would ever fall.

@@ -20,7 +20,7 @@ class WeightStatistics:
         layer_mean: (units,) mean over all consumer weights of the unit's group: mu.
         layer_std: (units,) standard deviation over the same weights: std.
 
-    Source: DNS-CP note (references/002), section 2.2, equations 3 and 4; the layer is the group, because its
+    Source: DNS-CP note, section 2.2, equations 3 and 4; the layer is the group, because its
     channels live or die together in all its consumers.
     """
 

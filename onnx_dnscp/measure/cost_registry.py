@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from onnx_dnscp.model.units import Mask, Units
+from onnx_dnscp.ops.table import Table
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,14 @@ class CostInputs:
 
 CostFactory = Callable[[CostInputs], Cost]
 
-COSTS: dict[str, CostFactory] = {}
+COSTS: Table[str, CostFactory] = Table("cost")
 
 
 def cost(name: str) -> Callable[[CostFactory], CostFactory]:
     """Register the function below as the maker of the cost `name`."""
 
     def register(make: CostFactory) -> CostFactory:
-        if name in COSTS:
-            raise ValueError(f"the cost {name!r} is registered twice")
-        COSTS[name] = make
+        COSTS.add(name, make)
         return make
 
     return register

@@ -67,7 +67,7 @@ def verify(pruned: onnx.ModelProto, masked: onnx.ModelProto, batches: Sequence[B
         if stepped and optimised is not plain
         else expected
     )
-    worst, allowed, worst_tap = 0.0, 0.0, ""
+    found: list[tuple[float, float]] = []
     for tap in taps:
         if stepped:
             error_, tolerance = _step_errors(plain[tap], optimised[tap], expected[tap], fused[tap])
@@ -79,8 +79,8 @@ def verify(pruned: onnx.ModelProto, masked: onnx.ModelProto, batches: Sequence[B
                 f"model by {error_:.2e} of its largest value, rounding explains {tolerance:.2e}. This is a bug; "
                 "please report it with the model."
             )
-        if not worst_tap or error_ > worst:
-            worst, allowed, worst_tap = error_, tolerance, tap
+        found.append((error_, tolerance))
+    worst, allowed = max(found, key=lambda pair: pair[0], default=(0.0, 0.0))
     return Verification(worst, allowed, sum(batch.size for batch in batches))
 
 

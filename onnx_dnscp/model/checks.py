@@ -127,12 +127,16 @@ def _check_text(node: onnx.NodeProto, label: str) -> None:
         raise ModelError(f"{label} has a name that is not UTF-8 text; the file is damaged.")
 
 
+def _stored_names(graph: onnx.GraphProto, path: Path) -> set[str]:
+    names = Counter([*(i.name for i in graph.initializer), *(i.values.name for i in graph.sparse_initializer)])
+    for name, count in names.items():
+        if count > 1:
+            raise ModelError(f"Tensor {name!r} of {str(path)!r} is stored twice; the file is damaged.")
+    return set(names)
+
+
 def _check_names(graph: onnx.GraphProto, path: Path) -> None:
-    stored = [*(i.name for i in graph.initializer), *(i.values.name for i in graph.sparse_initializer)]
-    if len(set(stored)) < len(stored):
-        twice = next(name for name, count in Counter(stored).items() if count > 1)
-        raise ModelError(f"Tensor {twice!r} of {str(path)!r} is stored twice; the file is damaged.")
-    known = {i.name for i in graph.input} | set(stored)
+    known = {i.name for i in graph.input} | _stored_names(graph, path)
     for number, node in enumerate(graph.node):
         label = _label(node, number, path)
         for name in node.input:

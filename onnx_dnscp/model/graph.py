@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -243,16 +243,12 @@ class _Reader:
                 yield from self.read(body, transparent=clear)
             index, self._index = self._index, self._index + 1
             if transparent:
-                captured = dict.fromkeys(n for _, body in graphs for n in captured_names(body))
-                yield self._node(index, node, tuple(captured), graphs if clear else ())
+                yield self._node(index, node, graphs, clear=clear)
 
     def _node(
-        self,
-        index: int,
-        node: onnx.NodeProto,
-        captured: tuple[str, ...],
-        transparent: Iterable[tuple[str, onnx.GraphProto]],
+        self, index: int, node: onnx.NodeProto, graphs: Sequence[tuple[str, onnx.GraphProto]], *, clear: bool
     ) -> Node:
+        """A node with sub-graphs by attribute name, which are transparent or not."""
         attributes = {a.name: decoded(a) for a in node.attribute if _is_plain(node, a)}
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
             self._store_constant(node, attributes)
@@ -264,10 +260,8 @@ class _Reader:
             tuple(node.input),
             tuple(node.output),
             attributes,
-            captured,
-            tuple(
-                Body(name, tuple(i.name for i in g.input), tuple(o.name for o in g.output)) for name, g in transparent
-            ),
+            tuple(dict.fromkeys(name for _, graph in graphs for name in captured_names(graph))),
+            tuple(_body(*named) for named in graphs) if clear else (),
         )
 
     def _is_clear(self, body: onnx.GraphProto) -> bool:
@@ -278,6 +272,10 @@ class _Reader:
         value = _constant_list(attributes) if tensor is None else tensor
         if value is not None:
             self.stored[node.output[0]] = value
+
+
+def _body(attribute: str, graph: onnx.GraphProto) -> Body:
+    return Body(attribute, tuple(i.name for i in graph.input), tuple(o.name for o in graph.output))
 
 
 def _count_params(graph: onnx.GraphProto) -> int:

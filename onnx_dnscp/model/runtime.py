@@ -159,8 +159,7 @@ class Session:
     ) -> None:
         self._what = what
         structure, apart = split_weights(model) if weights is None else (model, weights)
-        loops = any(node.op_type == "Loop" for node in all_nodes(structure.graph))
-        self._limit = _LOOP_SECONDS + _LOOP_SECONDS_PER_BYTE * _num_bytes(apart) if loops else None
+        self._limit = _seconds_for_loops(structure, apart)
         wanted = dict.fromkeys(more_outputs)
         for output in structure.graph.output:
             wanted.pop(output.name, None)
@@ -200,6 +199,13 @@ class Session:
             raise ModelError(f"{self._what} cannot be run by ONNX Runtime: {first_line(error)}.") from error
         # An input that is asked for comes back in the memory it was fed from, which may have been made for this run.
         return {name: fed.get(name, np.asarray(value)) for name, value in zip(names, results, strict=True)}
+
+
+def _seconds_for_loops(structure: onnx.ModelProto, weights: Mapping[str, NDArray[Any]]) -> float | None:
+    """How long a run may take before it is taken to be endless; None where it has no Loop."""
+    if any(node.op_type == "Loop" for node in all_nodes(structure.graph)):
+        return _LOOP_SECONDS + _LOOP_SECONDS_PER_BYTE * _num_bytes(weights)
+    return None
 
 
 def _num_bytes(arrays: Mapping[str, NDArray[Any]]) -> int:

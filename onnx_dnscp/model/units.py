@@ -145,7 +145,7 @@ class Units:
     slices: Slices
     fields: Mapping[str, tuple[UnitField, ...]]
 
-    @property
+    @cached_property
     def num_units(self) -> int:
         """Number of prunable units."""
         return sum(g.width for g in self.groups)

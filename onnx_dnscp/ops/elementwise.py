@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import chain, combinations
 
 from onnx_dnscp.model.fields import IdField, align, collapse, varying_axes
 from onnx_dnscp.ops.registry import Flow, Op, Value, op_rule
@@ -50,11 +50,10 @@ def join_broadcast(flow: Flow, operands: Sequence[Value], op: Op) -> tuple[IdFie
     """
     rank = len(op.output_shapes[0])
     fields = [[align(f, rank) for f in v.fields] for v in operands]
-    keeping: dict[int, Value] = {}  # axis: an operand that keeps all its positions
-    for value, own in zip(operands, fields, strict=True):
-        keeping |= dict.fromkeys(_axes_without_ids(value.shape, own, rank), value)
+    owned = zip(operands, fields, strict=True)
+    keeping = {axis: value for value, own in owned for axis in _axes_without_ids(value.shape, own, rank)}
     joined: dict[tuple[int, ...], IdField] = {}  # varying axes: the first of the fields that vary so
-    for ids in (f for own in fields for f in own):
+    for ids in chain.from_iterable(fields):
         kept_by = [keeping[axis] for axis in varying_axes(ids) if axis in keeping]
         why = " and ".join(dict.fromkeys(v.reason or repr(v.name) for v in kept_by))
         for block in flow.whole_blocks([ids], keeping, f"{op.node} combines it with {why}"):

@@ -44,9 +44,9 @@ def product(flow: Flow, op: Op, factors: Sequence[Factor], kept: Sequence[str]) 
     labels = (*kept, *summed)
     spread = [_spread(factor, labels) for factor in factors]
     inner = range(len(kept), len(labels))
-    weights = [i for i, factor in enumerate(factors) if factor.value.constant]
-    if len(factors) == 2 and len(weights) == 1:
-        at, other = weights[0], 1 - weights[0]
+    at = _the_weight(factors)
+    if at is not None:
+        other = 1 - at
         made = [axis for axis in range(len(kept)) if spread[other].shape[axis] == 1]
         flow.writes += [f for axis in made for f in spread[at].varying(axis)]
         rest = _read(flow, op, factors[other], factors[at], labels, summed)
@@ -59,6 +59,12 @@ def _summed_over(flow: Flow, op: Op, value: Value, inner: range) -> Value:
     passed = flow.whole_blocks(value.fields, inner, f"no weight reads it: {op.node} sums over this axis")
     fields = tuple(collapse(f, inner).squeeze(tuple(inner)) for f in passed)
     return Value(value.name, value.shape[: inner.start], fields, value.reason)
+
+
+def _the_weight(factors: Sequence[Factor]) -> int | None:
+    """Position of the constant one of two factors; None where both or neither is, or there are not two."""
+    constant = [factor.value.constant for factor in factors]
+    return constant.index(True) if len(constant) == 2 and sum(constant) == 1 else None
 
 
 def _spread(factor: Factor, labels: Sequence[str]) -> Value:
@@ -88,8 +94,7 @@ def _read(
         Fields of the activation and of the weight, with an axis per label, that this leaves to be dealt with.
     """
     arrived, stored = _spread(x, labels), _spread(weight, labels)
-    common = [label for label in x.labels if label in summed and label in weight.labels]
-    axes = {labels.index(label): label for label in common}
+    axes = _common_axes(x, weight, labels, summed)
     carrying = [axis for axis in axes if arrived.varying(axis)]
     if not carrying:
         reason = x.value.reason or f"{op.node} reads channels that are not prunable"
@@ -103,10 +108,15 @@ def _read(
     elif arriving is not None:
         flow.unions.append((read, arriving))
         sizes = [arrived.shape[a] for a in axes]
-        channels = np.broadcast_to(on_axis(arriving, common.index(axes[axis]), len(common)), sizes).ravel()
+        channels = np.broadcast_to(on_axis(arriving, list(axes).index(axis), len(axes)), sizes).ravel()
         place = weight.labels.index(axes[axis])
         flow.reads.append(Read(weight.operand, channels, on_axis(read, place, len(weight.labels))))
     return _off(axis, arrived), _off(axis, stored)
+
+
+def _common_axes(x: Factor, weight: Factor, labels: Sequence[str], summed: Collection[str]) -> dict[int, str]:
+    """Axes among `labels` over which both are summed, in the order of the activation."""
+    return {labels.index(label): label for label in x.labels if label in summed and label in weight.labels}
 
 
 def _lock_axes(flow: Flow, value: Value, axes: Collection[int], reason: str) -> list[IdField]:

@@ -83,12 +83,7 @@ def repair(
     for level, sites in groupby(ordered, key=lambda site: site.level):
         workers = [_Worker(site, ChainMap(new, stored), repairs, len(batches)) for site in sites]  # type: ignore[arg-type]
         masked = mask_model(copy_with_weights(model, new), units, mask)
-        ours = observe(masked, _unique(name for worker in workers for name in worker.wanted), batches, threads)
-        theirs = observe(model, _unique(name for worker in workers for name in worker.compared), batches, threads)
-        rng = np.random.default_rng(level)
-        for pair in zip(ours, theirs, strict=True):
-            for worker in workers:
-                worker.look(*pair, rng)
+        _let_look(workers, masked, model, batches, threads, np.random.default_rng(level))
         for worker in workers:
             new |= worker.result()
     if repairs.batch_norm:
@@ -96,6 +91,22 @@ def repair(
         masked = mask_model(copy_with_weights(model, new), units, mask)
         new |= estimate_statistics(masked, units.graph, batches, ranks, threads)
     return new
+
+
+def _let_look(
+    workers: Sequence[_Worker],
+    masked: onnx.ModelProto,
+    model: onnx.ModelProto,
+    batches: Sequence[Batch],
+    threads: int,
+    rng: np.random.Generator,
+) -> None:
+    """Show workers what they want to see of the masked and of the original model."""
+    ours = observe(masked, _unique(name for worker in workers for name in worker.wanted), batches, threads)
+    theirs = observe(model, _unique(name for worker in workers for name in worker.compared), batches, threads)
+    for pair in zip(ours, theirs, strict=True):
+        for worker in workers:
+            worker.look(*pair, rng)
 
 
 def _unique(names: Iterable[str]) -> list[str]:

@@ -188,11 +188,14 @@ class _Finder:
         return len(self._graph.readers[weight]) == 1
 
     def _shift(self, node: Node, size: int) -> tuple[str, Shift | None]:
-        """The tensor to compare, and what shifts it."""
+        """The tensor to compare, and what shifts it: a bias, or what stands behind the node."""
         if len(node.inputs) > 2 and node.inputs[2]:
             beta = node.attributes.get("beta", 1.0)
             fits = beta and self._is_own_vector(node.inputs[2], size)
             return node.result, Shift(node.inputs[2], 1 / beta, bias=True) if fits else None
+        return self._shift_behind(node, size)
+
+    def _shift_behind(self, node: Node, size: int) -> tuple[str, Shift | None]:
         reader = self._only_reader(node.result)
         if reader is None:
             return node.result, None

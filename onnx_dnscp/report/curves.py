@@ -1,10 +1,11 @@
-"""Loss, learning rate, pruned share and accuracy over the steps of both phases."""
+"""Loss, learning rate, pruned share and accuracy over the steps of all phases."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 
 from onnx_dnscp.report.cards import metric_name
 from onnx_dnscp.report.record import RunFiles
@@ -73,14 +74,14 @@ class Curves:
     """All charts over one time axis.
 
     Attributes:
-        steps: Of both phases, as far as planned.
-        surgery: Place on the time axis where the channels were cut out; None if not known.
+        steps: Of all phases, as far as planned.
+        surgeries: Places on the time axis where channels were cut out, as far as known.
         ticks: Of the time axis.
     """
 
     charts: list[Curve]
     steps: int
-    surgery: float | None
+    surgeries: list[float]
     ticks: list[Tick]
 
 
@@ -89,10 +90,13 @@ def make_curves(run: RunFiles) -> Curves | None:
     log = run.log.steps
     if not log:
         return None
-    masked = max((step.num_steps for step in log if step.phase == "train"), default=0)
-    tuned = max((step.num_steps for step in log if step.phase == "fine-tune"), default=0)
-    steps = masked + tuned
-    xs = [float(step.step + (masked if step.phase == "fine-tune" else 0)) for step in log]
+    lengths: dict[str, int] = {}
+    for step in log:
+        lengths[step.phase] = max(step.num_steps, lengths.get(step.phase, 0))
+    ends = dict(zip(lengths, accumulate(lengths.values()), strict=True))
+    steps = sum(lengths.values())
+    xs = [float(step.step + ends[step.phase] - lengths[step.phase]) for step in log]
+    cuts = [end for (phase, end), _ in pairwise(ends.items()) if phase.startswith("train")]
 
     def chart(key: str, title: str, value: Callable[[Progress], float], shown: str, percent: bool = False) -> Curve:
         points = [(x, y) for x, y in zip(xs, map(value, log), strict=True) if math.isfinite(y)]
@@ -104,11 +108,15 @@ def make_curves(run: RunFiles) -> Curves | None:
         chart(
             "pruned", f"Pruned share of {metric_name(run.record.metric)}", lambda step: step.ratio, ".1%", percent=True
         ),
-        *_accuracy(run, xs, masked, steps),
+        *_accuracy(run, xs, cuts[-1] if cuts else steps, steps),
         chart("rate", "Learning rate", lambda step: step.learning_rate, ".3g"),
     ]
-    surgery = masked / steps if masked and tuned else None
-    return Curves(charts, steps, surgery, [Tick(x / steps, f"{x:g}") for x in nice_ticks(0, steps, 4) if x <= steps])
+    return Curves(
+        charts,
+        steps,
+        [cut / steps for cut in cuts],
+        [Tick(x / steps, f"{x:g}") for x in nice_ticks(0, steps, 4) if x <= steps],
+    )
 
 
 def _chart(key: str, title: str, points: list[Point], steps: int, shown: str, percent: bool) -> Curve:
@@ -132,20 +140,20 @@ def _axis(values: Sequence[float], percent: bool, *, from_zero: bool = True) -> 
     return min(low, ticks[0]), max(high, ticks[-1]), ticks
 
 
-def _accuracy(run: RunFiles, xs: Sequence[float], masked: int, steps: int) -> Iterator[Curve]:
+def _measured(run: RunFiles, xs: Sequence[float], last_cut: int, steps: int) -> list[tuple[float, float, str]]:
+    """Where the accuracy was measured, what it was, and at which moment."""
+    found = [(x, step.accuracy, f"step {x:g}") for x, step in zip(xs, run.log.steps, strict=True)]
+    if run.report is not None:
+        found.insert(0, (0.0, run.report.before.accuracy, "original"))
+        found.append((float(last_cut), run.report.accuracy_after_surgery, "after surgery"))
+        found.append((float(steps), run.report.after.accuracy, "result"))
+    marks = [(x, accuracy, when) for x, accuracy, when in found if accuracy is not None]
+    return sorted(marks, key=lambda mark: mark[0])
+
+
+def _accuracy(run: RunFiles, xs: Sequence[float], last_cut: int, steps: int) -> Iterator[Curve]:
     """What was measured of the accuracy: before, while training, behind the cut, and in the end."""
-    marks: list[tuple[float, float, str]] = []
-    report = run.report
-    if report is not None and report.before.accuracy is not None:
-        marks.append((0.0, report.before.accuracy, "original"))
-    for x, step in zip(xs, run.log.steps, strict=True):
-        if step.accuracy is not None:
-            marks.append((x, step.accuracy, f"step {x:g}"))
-    if report is not None and report.accuracy_after_surgery is not None:
-        marks.append((float(masked), report.accuracy_after_surgery, "after surgery"))
-    if report is not None and report.after.accuracy is not None:
-        marks.append((float(steps), report.after.accuracy, "result"))
-    marks.sort(key=lambda mark: mark[0])
+    marks = _measured(run, xs, last_cut, steps)
     if not marks:
         return
     values = [y for _, y, _ in marks]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from onnx_dnscp.report.groups import Row
 from onnx_dnscp.report.record import RunFiles
@@ -49,15 +50,15 @@ class Lane:
 
 @dataclass(frozen=True)
 class MoveMap:
-    """All groups over the phase in which masks move.
+    """All groups over the phases in which masks move.
 
     Attributes:
         lanes: Groups in order.
         totals: Cells of all groups together.
         columns: On the time axis.
-        steps: Training steps of the phase.
+        steps: Training steps of these phases.
         per_column: Steps of one column.
-        frozen: Column from which on masks do not move; None where nothing was trained.
+        frozen: Column from which on masks do not move any more; None where nothing was trained.
         highest: Most drops or recoveries of all groups in one column.
     """
 
@@ -88,9 +89,11 @@ def make_moves(run: RunFiles, rows: list[Row]) -> MoveMap | None:
     events = run.log.history.events
     if not events:
         return None
-    phase = [step for step in run.log.steps if step.phase == "train"]
-    steps = max([event.step for event in events] + [step.num_steps for step in phase[-1:]])
+    rounds = {step.phase: step.num_steps for step in run.log.steps if step.phase.startswith("train")}
+    events = _one_after_the_other(events, list(rounds.values()))
+    steps = max([event.step for event in events] + [sum(rounds.values())])
     per_column = -(-(steps + 1) // MAX_COLUMNS)
+    *earlier, last = [0, *rounds.values()]
     by_group: defaultdict[int, list[MaskEvent]] = defaultdict(list)
     for event in events:
         by_group[event.group].append(event)
@@ -103,11 +106,17 @@ def make_moves(run: RunFiles, rows: list[Row]) -> MoveMap | None:
         columns=steps // per_column + 1,
         steps=steps,
         per_column=per_column,
-        frozen=moving_steps(steps) // per_column + 1 if phase else None,
+        frozen=(sum(earlier) + moving_steps(last)) // per_column + 1 if rounds else None,
         fell=run.log.history.num_dropped,
         came_back=run.log.history.num_recovered,
         highest=max(max(cell.fell + cell.settled, cell.came_back + cell.returned) for cell in totals),
     )
+
+
+def _one_after_the_other(events: list[MaskEvent], lengths: list[int]) -> list[MaskEvent]:
+    """Events whose steps count on from round to round, which have so many."""
+    before = [0, *accumulate(lengths)]
+    return [replace(event, step=event.step + before[event.round - 1]) for event in events]
 
 
 def _cells(events: list[MaskEvent], per_column: int) -> list[Cell]:

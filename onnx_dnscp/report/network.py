@@ -7,8 +7,9 @@ beside them go down, or up where a weight adds to a set that is there already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from onnx_dnscp.report.groups import Row, few
 from onnx_dnscp.report.record import RunFiles
@@ -94,17 +95,22 @@ def make_network(run: RunFiles, rows: Sequence[Row]) -> Network | None:
     place = {label: i for i, label in enumerate(run.inspection.weight_nodes)}
     boxes = sorted(rows, key=lambda row: _first_place(row, place))
     boxes = [*_inputs(boxes, place), *boxes]
-    joined: dict[tuple[int, int], list[str]] = {}
-    for node in run.inspection.weight_nodes:
-        sources = [i for i, box in enumerate(boxes) if node in box.consumers]
-        targets = [i for i, box in enumerate(boxes) if node in box.producers]
-        for source in sources:
-            for target in targets:
-                if source != target:
-                    joined.setdefault((source, target), []).append(node)
+    joined = _joined(boxes, run.inspection.weight_nodes)
     arcs = _in_lanes([Arc(*ends, tuple(nodes)) for ends, nodes in joined.items()], len(boxes))
     lanes = 1 + max((arc.lane for arc in arcs), default=0)
     return Network(boxes, arcs, sum(arc.is_far for arc in arcs), lanes)
+
+
+def _joined(boxes: Sequence[Row], nodes: Iterable[str]) -> dict[tuple[int, int], list[str]]:
+    """The nodes that read one box and make another, by the numbers of the two."""
+    joined: dict[tuple[int, int], list[str]] = {}
+    for node in nodes:
+        sources = [i for i, box in enumerate(boxes) if node in box.consumers]
+        targets = [i for i, box in enumerate(boxes) if node in box.producers]
+        for ends in product(sources, targets):
+            if ends[0] != ends[1]:
+                joined.setdefault(ends, []).append(node)
+    return joined
 
 
 def _first_place(row: Row, place: Mapping[str, int]) -> tuple[float, bool]:

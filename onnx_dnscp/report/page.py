@@ -83,7 +83,7 @@ def _state(run: RunFiles) -> str:
     if not run.log.steps:
         return "Not finished; nothing was trained yet"
     last = run.log.steps[-1]
-    phase = "training with masks" if last.phase == "train" else "fine-tuning"
+    phase = "training with masks" if last.phase.startswith("train") else "fine-tuning"
     return f"Not finished; {phase}, step {last.step} of {last.num_steps} is kept"
 
 

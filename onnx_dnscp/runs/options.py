@@ -22,7 +22,7 @@ from onnx_dnscp.training.optimizers import DEFAULT_CLIP, DEFAULT_MOMENTUM, Optim
 from onnx_dnscp.training.options import BatchNormChoice, EngineName, LossName, TrainingOptions
 
 MAX_THREADS = 1024  # ONNX Runtime starts as many as it is told to
-DEFAULT_SENSITIVITY = 0.3  # with training; all decided in docs/experiments.md
+DEFAULT_SENSITIVITY = 0.3  # with training; see docs/defaults.md
 SENSITIVITIES = (0.0, 0.15, 0.3, 0.5, 0.8, 1.2, 1.8)  # that are tried without training
 FIRST_TRIED = 0.5
 DEFAULT_LEARNING_RATES: dict[OptimizerName, float] = {"sgd": 0.01, "adamw": 1e-3}

@@ -49,7 +49,7 @@ class PlanConsumer:
 
 
 class Plan(BaseModel):
-    """The contract between discovery, selection and surgery; see DESIGN section 2 for the file format."""
+    """The contract between discovery, selection and surgery; see docs/reference/files.md for the file format."""
 
     model_config = _STRICT
     format: Literal["onnx-dnscp-plan/1"] = PLAN_FORMAT
@@ -151,28 +151,16 @@ def plan_mask(plan: Plan, units: Units, model_sha256: str) -> Mask:
                 raise UsageError(f"Group {entry.id} of the plan removes channel {unit}; it has 0 to {group.width - 1}.")
             mask[group.first + unit] = False
     expected = make_plan(units, mask, model_sha256)
-    _check_slices(plan, expected)
+    _check_details(plan, expected)
     return mask
 
 
-def _check_slices(plan: Plan, expected: Plan) -> None:
+def _check_details(plan: Plan, expected: Plan) -> None:
     """Slices and consumers are what the removed units mean; a plan that says otherwise is not trusted."""
     by_id = {group.id: group for group in expected.groups}
     for entry in plan.groups:
-        wanted = {(s.tensor, s.axis): s.indices for s in by_id[entry.id].slices}
-        for given in entry.slices:
-            indices = {unit: sorted(at) for unit, at in given.indices.items()}
-            if wanted.get((given.tensor, given.axis)) != indices:
-                raise UsageError(
-                    f"Group {entry.id} of the plan gives slices of {given.tensor!r} axis {given.axis} that do not "
-                    "match the channels it removes; leave 'slices' out or make the plan again."
-                )
-        left_out = wanted.keys() - {(given.tensor, given.axis) for given in entry.slices}
-        if entry.slices and left_out:
-            tensor, axis = min(left_out)
-            raise UsageError(
-                f"Group {entry.id} of the plan leaves out {tensor!r} axis {axis}, which its channels run through."
-            )
+        if entry.slices:
+            _check_slices(entry, by_id[entry.id])
     for name, consumer in plan.consumers.items():
         known = expected.consumers.get(name)
         if known is None or sorted(consumer.input_channels) != known.input_channels:
@@ -185,3 +173,20 @@ def _check_slices(plan: Plan, expected: Plan) -> None:
                 f"The plan's consumer {name!r} reads {known.weight!r}, not {consumer.weight!r}; "
                 "leave 'consumers' out or make the plan again."
             )
+
+
+def _check_slices(entry: PlanGroup, expected: PlanGroup) -> None:
+    wanted = {(s.tensor, s.axis): s.indices for s in expected.slices}
+    for given in entry.slices:
+        indices = {unit: sorted(at) for unit, at in given.indices.items()}
+        if wanted.get((given.tensor, given.axis)) != indices:
+            raise UsageError(
+                f"Group {entry.id} of the plan gives slices of {given.tensor!r} axis {given.axis} that do not "
+                "match the channels it removes; leave 'slices' out or make the plan again."
+            )
+    left_out = wanted.keys() - {(given.tensor, given.axis) for given in entry.slices}
+    if left_out:
+        tensor, axis = min(left_out)
+        raise UsageError(
+            f"Group {entry.id} of the plan leaves out {tensor!r} axis {axis}, which its channels run through."
+        )

@@ -35,19 +35,16 @@ def infer_trace(graph: Graph, inputs: Mapping[str, tuple[int, ...]], batch: int)
     if not _is_plain(graph):
         return None
     masks = _unread_masks(graph)
-    given = {*graph.stored, *masks, ""}
-    computed = [name for node in graph.nodes for name in node.outputs if name not in given]
+    computed = _missing([name for node in graph.nodes for name in node.outputs], {*graph.stored, *masks, ""})
     shapes = {**stored_shapes(graph), **inputs}
     known = stored_integers(graph)
     structure = _at_sizes(graph, inputs)
     types: dict[str, onnx.TypeProto.Tensor] = {}
     for _ in range(_ROUNDS):
         found = _infer(structure)
-        if found is None:
+        if found is None or _missing(computed, types | found):
             return None
         types |= found
-        if _missing(computed, types):
-            return None
         sized = _full_shapes(_missing(computed, shapes), types)
         shapes |= sized
         element_types = {name: types[name].elem_type for name in computed}

@@ -16,6 +16,7 @@ INTEGERS = frozenset({"tensor(int64)", "tensor(int32)", "tensor(bool)"})
 FLOATS = frozenset(
     {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 )
+_UNKNOWN = onnx.TypeProto(tensor_type=onnx.TypeProto.Tensor())
 
 
 def integers_in(feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -46,12 +47,12 @@ def ask(
     integer_names: list[str] = []
     known = {o.name for o in graph.output}
     for name in [name for node in graph.node for name in node.output if name]:
-        kind = types.get(name)
-        if kind is not None and not kind.HasField("tensor_type"):
+        kind = types.get(name, _UNKNOWN)
+        if not kind.HasField("tensor_type"):
             continue  # a sequence or an optional has no shape
         shape_names[name] = f"{name}//shape"
         graph.node.append(helper.make_node("Shape", [name], [shape_names[name]], name=shape_names[name]))
-        if name not in stored and (kind is None or kind.tensor_type.elem_type not in FLOATS):
+        if name not in stored and kind.tensor_type.elem_type not in FLOATS:
             integer_names.append(name)
     wanted = [*shape_names.values(), *(n for n in integer_names if n not in known)]
     # Outputs without a type are legal for the runtime, which infers it.

@@ -33,7 +33,7 @@ def follow_shapes(
         shapes: Tensors whose shape changes: (before, after).
     """
     names = {(n.index, i): n.inputs[i] for n, i in operands if i < len(n.inputs) and n.inputs[i]}
-    wanted = sorted({name for name in names.values() if name not in graph.stored})
+    wanted = sorted(set(names.values()) - graph.stored.keys())
     nodes = shape_program(graph, trace, wanted)
     made = {output for node in nodes for output in node.outputs}
 
@@ -65,7 +65,7 @@ def shape_program(graph: Graph, trace: Trace, wanted: Sequence[str]) -> list[Nod
         node = graph.producer.get(stack.pop())
         if node is None or node.index in needed or node.op_type in ("Shape", "Size", "Constant") or node.captured:
             continue
-        if all(not i or i in arithmetic for i in node.inputs):
+        if arithmetic.issuperset(filter(None, node.inputs)):
             needed[node.index] = node
             stack += [i for i in node.inputs if i and i not in graph.stored]
     return [needed[i] for i in sorted(needed)]
@@ -82,7 +82,7 @@ def arithmetic_tensors(graph: Graph, trace: Trace, wanted: Iterable[str]) -> set
     small, nodes = _small_tensors_behind(graph, trace, wanted)
     found = {name for name in small if name in graph.stored or name in trace.integers}
     for node in nodes:
-        if all(not i or i in found for i in node.inputs):
+        if found.issuperset(filter(None, node.inputs)):
             found.update(o for o in node.outputs if o and _is_small(trace, o))
     return found
 

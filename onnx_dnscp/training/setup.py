@@ -37,7 +37,7 @@ from onnx_dnscp.training.view import LOSS, OWN, TrainingView, build_view
 
 MIN_NORM_BATCH = 8  # below this, statistics of one batch are too noisy to normalise by
 
-DISTILL_WEIGHT = 2.0  # beside labels, decided in docs/experiments.md
+DISTILL_WEIGHT = 2.0  # beside labels; see docs/experiments/training-recipe.md
 
 DATA_LOSS = f"{OWN}loss/data"  # beside what a method adds
 

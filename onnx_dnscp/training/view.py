@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from onnx_dnscp.errors import RequestError
 from onnx_dnscp.model.editor import add_constant, keep_needed, replace_nodes, set_elements
 from onnx_dnscp.model.graph import Graph, read_graph
-from onnx_dnscp.model.units import Consumer, Units
+from onnx_dnscp.model.units import Units
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.abilities import Abilities
 from onnx_dnscp.training.differentiable import ORT_ABILITIES
@@ -32,6 +32,7 @@ from onnx_dnscp.training.passes.constants import lift_constants
 from onnx_dnscp.training.passes.decompose import decompose
 from onnx_dnscp.training.passes.dropout import drop_dropout
 from onnx_dnscp.training.passes.float32 import to_float32
+from onnx_dnscp.training.passes.masks import insert_masks
 from onnx_dnscp.training.passes.names import name_nodes
 from onnx_dnscp.training.passes.opset import to_trainable_opset
 from onnx_dnscp.training.passes.repeated_operands import separate_repeated_operands
@@ -183,7 +184,8 @@ def build_view(
         learned = _learned_tensors(graph)
     view = TrainingView(copy, list(learned), {}, {}, {})
     if units is not None:
-        _insert_masks(view, graph, units, seen)
+        view.add_input(MASK_INPUT, TensorProto.FLOAT, (units.num_units + 1,))
+        view.masks = insert_masks(copy, graph, units, seen, MASK_INPUT)
     fold_constants(copy, seen, view.trainable)
     make_pads_explicit(copy, seen)
     if batch_norm == "train":
@@ -288,42 +290,3 @@ def _feed(model: onnx.ModelProto, names: Collection[str]) -> None:
         if tensor.name in names and tensor.name not in declared:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     set_elements(graph.initializer, [tensor for tensor in graph.initializer if tensor.name not in names])
-
-
-def _is_float(graph: Graph, operand: str) -> bool:
-    """Whether a weight operand holds floats, be they computed from stored integers."""
-    while operand not in graph.stored:
-        node = graph.producer.get(operand)
-        if node is None or node.op_type in ("Cast", "DequantizeLinear"):
-            return True
-        operand = node.inputs[0]
-    return bool(graph.stored.dtype(operand) == np.float32)
-
-
-def _insert_masks(view: TrainingView, graph: Graph, units: Units, shapes: dict[str, tuple[int, ...]]) -> None:
-    """One vector for the whole network, gathered into the shape each consumer needs, then `Mul(W, T)`.
-
-    The vector has one element more than there are units: it is always 1, and FIXED channels read it. `shapes` learns
-    those of the new tensors.
-    """
-    view.add_input(MASK_INPUT, TensorProto.FLOAT, (units.num_units + 1,))
-    consumers: dict[str, list[tuple[int, Consumer]]] = {}
-    for numbered in enumerate(units.consumers):
-        consumers.setdefault(numbered[1].output, []).append(numbered)
-    nodes: list[onnx.NodeProto] = []
-    for node in view.model.graph.node:
-        for number, consumer in (pair for name in node.output for pair in consumers.get(name, ())):
-            if not _is_float(graph, node.input[consumer.operand]):
-                continue  # an integer kernel: no gradient passes it either
-            indices = np.where(consumer.operand_units < 0, units.num_units, consumer.operand_units).astype(np.int64)
-            index_name = view.add_constant(f"dnscp//units/{number}", indices)
-            mask, masked = f"dnscp//mask/{number}", f"dnscp//masked/{number}"
-            weight = node.input[consumer.operand]
-            node.input[consumer.operand] = masked
-            nodes.append(helper.make_node("Gather", [MASK_INPUT, index_name], [mask], name=mask))
-            nodes.append(helper.make_node("Mul", [weight, mask], [masked], name=masked))
-            view.masks.append(mask)
-            shapes |= {mask: indices.shape, masked: shapes[weight]}
-        nodes.append(node)
-    del view.model.graph.node[:]
-    view.model.graph.node.extend(nodes)

@@ -129,7 +129,6 @@ def _transposed_convolution(
 ) -> str:
     """Write the transposed convolution of x with a weight (channels, channels out of one group, *kernel)."""
     inputs, outputs = channels
-    phases = [axis.stride for axis in axes]
     plain = site.emit(
         "Conv",
         x,
@@ -138,13 +137,18 @@ def _transposed_convolution(
         dilations=[axis.conv_dilation for axis in axes],
         pads=[pads[side] for side in (0, 1) for pads in (axis.pads for axis in axes)],
     )
-    if max(phases) > 1:
-        count = len(axes)
-        apart = site.reshape(plain, (-1, group * outputs, *phases, *[axis.positions for axis in axes]))
-        order = [place for number in range(count) for place in (2 + count + number, 2 + number)]
-        moved = site.emit("Transpose", apart, perm=[0, 1, *order])
-        plain = site.reshape(moved, (-1, group * outputs, *[axis.positions * axis.stride for axis in axes]))
+    if any(axis.stride > 1 for axis in axes):
+        plain = _interleaved(site, plain, group * outputs, axes)
     return _pad_space(site, plain, [axis.borders for axis in axes])
+
+
+def _interleaved(site: Site, x: str, outputs: int, axes: Sequence[_Axis]) -> str:
+    """Write x, whose channels are the phases of all outputs, with the phases along its axes."""
+    count = len(axes)
+    apart = site.reshape(x, (-1, outputs, *[axis.stride for axis in axes], *[axis.positions for axis in axes]))
+    order = [place for number in range(count) for place in (2 + count + number, 2 + number)]
+    moved = site.emit("Transpose", apart, perm=[0, 1, *order])
+    return site.reshape(moved, (-1, outputs, *[axis.positions * axis.stride for axis in axes]))
 
 
 def _plain_weight(site: Site, weight: str, channels: Sequence[int], group: int, axes: Sequence[_Axis]) -> str:

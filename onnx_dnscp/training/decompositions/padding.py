@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,7 @@ def pad(site: Site) -> str | None:
     if counts is None or (site.operand(_AXES_OPERAND) and axes is None):
         return None
     shape = site.shape()
-    where = range(len(shape)) if axes is None else [int(axis) % len(shape) for axis in axes]
-    borders = [(0, 0)] * len(shape)
-    for axis, before, after in zip(where, counts[: len(where)], counts[len(where) :], strict=True):
-        borders[axis] = int(before), int(after)
+    borders = _borders(counts, axes, len(shape))
     mode = site.attribute("mode", "constant")
     if mode == "constant":
         return None if axes is None else pad_all(site, borders)
@@ -58,6 +55,15 @@ def pad_all(site: Site, borders: Sequence[tuple[int, int]]) -> str:
     counts = site.integers([border[side] for side in (0, 1) for border in borders])
     value = [site.operand(2)] if site.node.op_type == "Pad" and site.operand(2) else []
     return site.emit("Pad", site.operand(0), counts, *value)
+
+
+def _borders(counts: NDArray[Any], axes: NDArray[Any] | None, rank: int) -> list[tuple[int, int]]:
+    """How much is put before and behind each axis."""
+    where = range(rank) if axes is None else [int(axis) % rank for axis in axes]
+    borders = [(0, 0)] * rank
+    for axis, before, after in zip(where, counts[: len(where)], counts[len(where) :], strict=True):
+        borders[axis] = int(before), int(after)
+    return borders
 
 
 def _positions(size: int, before: int, after: int, mode: str) -> NDArray[np.int64]:

@@ -140,9 +140,9 @@ def _unroll(site: Site, num_gates: int, default: tuple[str, ...], step: Step) ->
         activations = tuple(names[number * len(default) : (number + 1) * len(default)])
         layer = _start(site, number, num_gates, activations)
         state = _first_state(site, number, (batch, hidden), 2 if num_gates == 4 else 1)
-        backwards = both == "reverse" or number == 1
+        places = range(steps) if both != "reverse" and number == 0 else range(steps)[::-1]
         outputs: dict[int, str] = {}
-        for at in reversed(range(steps)) if backwards else range(steps):
+        for at in places:
             state = step(layer, at, state)
             outputs[at] = state[0]
         stacked = _join(site, [outputs[at] for at in range(steps)], 0)

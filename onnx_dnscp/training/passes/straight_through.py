@@ -18,10 +18,10 @@ def pass_gradients_through_masks(model: onnx.ModelProto, masks: Collection[str])
     The backward of `masked = Mul(W, mask)` is `dW = Mul(dmasked, mask)`; everything that reads dW reads dmasked
     afterwards. The forward products stay.
     """
-    graph = model.graph
+    graph, factors = model.graph, set(masks)
     bypass: dict[str, str] = {}
-    for node in [n for n in graph.node if n.op_type == "Mul" and not set(masks).isdisjoint(n.input)]:
-        gradient = next(name for name in node.input if name not in masks)
+    for node in [n for n in graph.node if n.op_type == "Mul" and not factors.isdisjoint(n.input)]:
+        gradient = next(name for name in node.input if name not in factors)
         if gradient.endswith("_grad"):
             bypass[node.output[0]] = gradient
     replace_nodes(graph, lambda node: [] if node.output[0] in bypass else None)
