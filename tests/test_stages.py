@@ -26,7 +26,7 @@ from onnx_dnscp.masks.methods import METHODS
 from onnx_dnscp.model.units import Mask, Units
 from onnx_dnscp.runs.keeper import Keeper, Opening
 from onnx_dnscp.runs.options import PruneOptions
-from onnx_dnscp.runs.run_directory import RunRecord
+from onnx_dnscp.runs.run_directory import RunDirectory, RunRecord
 from onnx_dnscp.stages.job import Job, make_budget
 from onnx_dnscp.stages.part import Part, budget_of, part_of
 from onnx_dnscp.stages.pruning import Pruning
@@ -216,6 +216,17 @@ def test_gates_of_a_method_are_learned_and_melted_into_the_file(
     stored = {tensor.name for tensor in onnx.load(tmp_path / "out.onnx").graph.initializer}
     assert stored <= {tensor.name for tensor in onnx.load(RESNET).graph.initializer}, "no gate is in the file"
     assert GATES in {value.name for value in onnx.load(tmp_path / "run/artifacts/training_model.onnx").graph.input}
+
+
+def test_a_run_removes_its_own_checkpoints_only(tmp_path: Path) -> None:
+    """What else lies in the folder is somebody's."""
+    with RunDirectory.new(tmp_path / "run") as directory:
+        theirs = [directory.path / name for name in ("data.npz", "train-set.npz", "train.npz.bak")]
+        for path in (*theirs, *(directory.path / name for name in ("train.npz", "fine-tune-2.unproven.npz"))):
+            path.write_bytes(b"")
+        directory.close(b"{}")
+        left = {path for path in directory.path.iterdir() if not path.name.startswith(".")}
+        assert left == {*theirs, directory.path / "report.json"}
 
 
 def test_the_first_round_has_the_names_that_runs_of_one_round_have() -> None:

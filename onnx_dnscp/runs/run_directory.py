@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -23,7 +25,7 @@ from onnx_dnscp.system.lock import locked
 from onnx_dnscp.training.checkpoint import PhaseState, load_state, save_state
 from onnx_dnscp.training.method import MaskEvent, MaskHistory
 from onnx_dnscp.training.progress import Progress
-from onnx_dnscp.training.stage import StageId
+from onnx_dnscp.training.stage import StageId, StageKind
 
 OPTIONS, PLAN, REPORT = "options.json", "plan.json", "report.json"
 INSPECTION, ENVIRONMENT = "inspection.json", "environment.json"
@@ -31,6 +33,7 @@ _LOGS = _STEPS, _MASKS = "steps.jsonl", "masks.jsonl"
 ARTIFACTS = "artifacts"
 _TEMPORARY = ".*.????????"  # what a process leaves behind that is killed while it writes a file
 _STATES, _UNPROVEN = ".npz", ".unproven.npz"  # checkpoints, after the name of a stage
+_CHECKPOINT = re.compile(rf"({'|'.join(get_args(StageKind))})(-\d+)?(\.unproven)?\.npz")
 
 
 class RunRecord(PruneOptions):
@@ -215,8 +218,9 @@ class RunDirectory:
     def close(self, report: bytes) -> None:
         """Write the report, after which the run is done, and remove the checkpoints."""
         write_bytes(self.path / REPORT, report)
-        for checkpoint in self.path.glob(f"*{_STATES}"):  # those that are not proven end like this, too
-            checkpoint.unlink(missing_ok=True)
+        for checkpoint in self.path.iterdir():
+            if _CHECKPOINT.fullmatch(checkpoint.name):  # anything else in the folder is somebody's
+                checkpoint.unlink(missing_ok=True)
 
     def _append(self, log: RunLog) -> None:
         for name in self._written:
