@@ -52,21 +52,21 @@ class CostModel:
     """
 
     def __init__(self, units: Units) -> None:
-        graph, seen = units.graph, units.trace
+        graph, trace = units.graph, units.trace
         axes = _Axes()
         names = [n for n in graph.stored if graph.stored.is_parameter(n)]
         params = [(float(graph.stored.size(n)), [axes.number(f) for f in units.fields.get(n, ())]) for n in names]
         params.append((float(graph.unseen_params), []))
         macs = []
-        for use in _uses(graph, seen):
-            shapes = [list(seen.shapes[name]) for name in use.tensors]
+        for use in _uses(graph, trace):
+            shapes = [list(trace.shapes[name]) for name in use.tensors]
             whole = _count(use, shapes)
             grows = [
                 number
                 for number, places in _places(units, use, axes).items()
                 for _ in range(round(math.log2(_count(use, _doubled(shapes, places)) / whole)) if whole else 0)
             ]
-            macs.append((whole / seen.batch, grows))
+            macs.append((whole / trace.batch, grows))
         self._params, self._macs = _Products(params), _Products(macs)
         self._unit, self._axis, self._sizes = axes.arrays()
 
@@ -154,24 +154,24 @@ class _Products:
         return 1.0 - self.total(shares) / whole if whole else 0.0
 
 
-def model_costs(graph: Graph, seen: Trace) -> Costs:
+def model_costs(graph: Graph, trace: Trace) -> Costs:
     """Params and MACs of a model as it is.
 
     A weight used twice costs its MACs twice. Products of two activations (attention scores) are not counted.
     """
     params = sum(graph.stored.size(name) for name in graph.stored if graph.stored.is_parameter(name))
     params += graph.unseen_params
-    macs = sum(_count(use, [seen.shapes[name] for name in use.tensors]) for use in _uses(graph, seen))
-    return Costs(params=params, macs=round(macs / seen.batch))
+    macs = sum(_count(use, [trace.shapes[name] for name in use.tensors]) for use in _uses(graph, trace))
+    return Costs(params=params, macs=round(macs / trace.batch))
 
 
-def _uses(graph: Graph, seen: Trace) -> Iterator[_Use]:
+def _uses(graph: Graph, trace: Trace) -> Iterator[_Use]:
     """Products whose sizes are known; what was never seen to run, as in a branch, counts nothing."""
     for node in graph.nodes:
         rules = macs_rules_for(node)
         operands = data_and_weight(node) if rules else ("", "")
         # A product of two constants is worked out when the model is loaded.
-        if not rules or any(name not in seen.shapes for name in (*operands, node.result)):
+        if not rules or any(name not in trace.shapes for name in (*operands, node.result)):
             continue
         if {operand in graph.fixed for operand in operands} == {True, False}:
             yield from (_Use((*operands, node.result), rule) for rule in rules)

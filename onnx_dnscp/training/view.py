@@ -180,21 +180,21 @@ def build_view(
     drop_dropout(copy)
     _decide_branches(copy)
     graph = read_graph(copy)
-    seen = dict(trace(graph).shapes)
+    traced = dict(trace(graph).shapes)
     if learned is None:
         learned = _learned_tensors(graph)
     view = TrainingView(copy, list(learned), {}, {}, {})
     if units is not None:
         view.add_input(MASK_INPUT, TensorProto.FLOAT, (units.num_units + 1,))
-        view.masks = insert_masks(copy, graph, units, seen, MASK_INPUT)
-    fold_constants(copy, seen, view.trainable)
-    make_pads_explicit(copy, seen)
+        view.masks = insert_masks(copy, graph, units, traced, MASK_INPUT)
+    fold_constants(copy, traced, view.trainable)
+    make_pads_explicit(copy, traced)
     if batch_norm == "train":
         view.statistics = train_batch_norm(copy, graph.stored)
-    freeze_batch_norm(copy, seen)
+    freeze_batch_norm(copy, traced)
     view.values = {name: np.array(graph.stored[name]) for name in (*view.trainable, *view.statistics)}
     _feed(copy, view.values.keys())
-    decompose(copy, seen, view.trainable, abilities)
+    decompose(copy, traced, view.trainable, abilities)
     separate_repeated_operands(copy, view.trainable)
     known = {name for node in model.graph.node for name in node.output}
     frontier = find_frontier(copy, graph, shapes, view.trainable, known, abilities=abilities, squashed=squashed)
