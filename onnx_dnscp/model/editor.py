@@ -59,15 +59,19 @@ def _named(node: onnx.NodeProto, new: Mapping[str, Sequence[onnx.NodeProto]]) ->
     return [added for name in node.output for added in new.get(name, ())]
 
 
-def keep_needed(graph: onnx.GraphProto, wanted: Iterable[str]) -> None:
-    """Remove every node and initializer that none of the `wanted` tensors needs; sub-graphs are left as they are."""
+def needed_for(graph: onnx.GraphProto, wanted: Iterable[str]) -> set[str]:
+    """Names of all tensors that the `wanted` ones depend on, through sub-graphs, too, and their own."""
     needed = {name for name in wanted if name}  # an omitted output has no name and is no reason to stay
-    kept = []
     for node in reversed(graph.node):
         if not needed.isdisjoint(node.output):
             needed.update(filter(None, names_read(node)))
-            kept.append(node)
-    set_elements(graph.node, reversed(kept))
+    return needed
+
+
+def keep_needed(graph: onnx.GraphProto, wanted: Iterable[str]) -> None:
+    """Remove every node and initializer that none of the `wanted` tensors needs; sub-graphs are left as they are."""
+    needed = needed_for(graph, wanted)
+    set_elements(graph.node, [node for node in graph.node if not needed.isdisjoint(node.output)])
     set_elements(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
 
 

@@ -10,8 +10,9 @@ import onnx
 from numpy.typing import NDArray
 
 from onnx_dnscp.data.batch import Batch
-from onnx_dnscp.model.editor import keep_needed
+from onnx_dnscp.model.editor import keep_needed, needed_for
 from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.structure import copy_structure
 
 Seen = dict[str, NDArray[Any]]
 
@@ -37,8 +38,8 @@ def observe(
 
 def part_for(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
     """A copy of `model` with the named tensors as outputs and without the nodes that they do not need."""
-    part = onnx.ModelProto()
-    part.CopyFrom(model)
+    needed = needed_for(model.graph, tensors)
+    part = copy_structure(model, lambda name, _: name not in needed)  # the values of what goes are not even copied
     keep_needed(part.graph, tensors)
     del part.graph.output[:]
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from onnx_dnscp.model.editor import FreshNames, insert_before
+from onnx_dnscp.model.editor import FreshNames, add_constant, insert_before
 from onnx_dnscp.model.runtime import FIRST_IR_WITHOUT_INPUTS
 from onnx_dnscp.model.structure import all_graphs, all_nodes
 from onnx_dnscp.model.units import Units
@@ -174,9 +174,8 @@ class _OperandEditor:
             node.input[operand] = result
 
     def _add_initializer(self, base: str, values: NDArray[Any]) -> str:
-        name = self._names.fresh(base)
-        tensor = numpy_helper.from_array(values, name)
-        self._model.graph.initializer.append(tensor)
+        name = add_constant(self._model.graph, self._names.fresh(base), values)
         if self._model.ir_version < FIRST_IR_WITHOUT_INPUTS:
-            self._model.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, values.shape))
+            kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+            self._model.graph.input.append(helper.make_tensor_value_info(name, kind, values.shape))
         return name
