@@ -69,7 +69,7 @@ def test_inserted_masks_silence_what_the_masked_model_silences(case: Case) -> No
     assert len(masks) == len(units.consumers)
     plain = run(to_trainable_opset(case.model), feeds)
     assert_same(run(model, masked_feeds(feeds, np.ones_like(mask))), plain, tol=0)
-    expected = run(mask_model(to_trainable_opset(case.model), units, ~mask), feeds)
+    expected = run(mask_model(to_trainable_opset(case.model), units, mask), feeds)
     assert_same(run(model, masked_feeds(feeds, mask)), expected, tol=0)
 
 
@@ -96,7 +96,7 @@ def test_a_branch_before_what_learns_is_masked() -> None:
     mask = some_mask(units)
     for flag in (True, False):
         feeds = inputs_at(model, 2, 6) | {"flag": np.array(flag)}
-        expected = run(mask_model(model, units, ~mask), feeds)
+        expected = run(mask_model(model, units, mask), feeds)
         assert_same(run(view.model, {**masked_feeds(feeds, mask), **view.values}), expected, tol=0)
 
 
@@ -124,7 +124,7 @@ def test_graphsurgeon_reads_pruned_files(name: str) -> None:
     """An independent reader: import, clean-up and export of a pruned file find nothing amiss and change no result."""
     case = next(case for case in PRUNABLE if case.name == name)
     units = units_of(case)
-    pruned = apply_cuts(case.model, units, plan_cuts(units, ~some_mask(units)))
+    pruned = apply_cuts(case.model, units, plan_cuts(units, some_mask(units)))
     surgeon = gs.import_onnx(copied(pruned))
     surgeon.tensors(check_duplicates=True)
     exported = gs.export_onnx(surgeon.cleanup())
