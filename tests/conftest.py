@@ -110,8 +110,9 @@ def thorough_latency(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker of tests that train."""
+    """Declare the markers."""
     config.addinivalue_line("markers", "needs_training: skipped where the installed ONNX Runtime cannot train")
+    config.addinivalue_line("markers", "no_cover: takes long and runs lines that others run; not measured by --cov")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

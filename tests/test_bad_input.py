@@ -122,6 +122,7 @@ def test_a_truncated_model_is_refused(share: float, resnet_path: Path, tmp_path:
     )
 
 
+@pytest.mark.no_cover
 def test_random_damage_is_never_called_a_bug(tiny_model: onnx.ModelProto, tmp_path: Path) -> None:
     """One flipped byte may go unnoticed or make the file invalid; it never ends in an unexpected exception."""
     content = tiny_model.SerializeToString()

@@ -114,6 +114,7 @@ def test_the_deepest_cut_within_the_floor_is_saved(
     assert {path.name for path in tmp_path.iterdir()} == {"out.onnx", "plan.json"}, "nothing else is left"
 
 
+@pytest.mark.no_cover
 def test_without_labels_agreement_counts_on_samples_that_are_held_out(
     resnet_path: Path, unlabelled: Path, tmp_path: Path
 ) -> None:
@@ -220,6 +221,7 @@ def test_each_run_halves_what_is_left(undisturbed: tuple[Path, onnx_dnscp.PruneR
 
 
 @pytest.mark.needs_training
+@pytest.mark.no_cover
 @pytest.mark.parametrize("has_folder", [True, False])
 def test_an_interrupted_search_goes_on_where_it_was(
     has_folder: bool, resnet_path: Path, few: Path, tmp_path: Path, undisturbed: tuple[Path, onnx_dnscp.PruneReport]

@@ -16,6 +16,8 @@ from models import filled
 from onnx_dnscp.errors import UsageError, VerificationError
 from onnx_dnscp.training.progress import Progress
 
+pytestmark = pytest.mark.no_cover
+
 MODELS = Path(__file__).parents[1] / "models"
 RESNET, SEPARABLE = MODELS / "digits-resnet.onnx", MODELS / "digits-separable.onnx"
 TRAIN, TEST = MODELS / "digits-train.npz", MODELS / "digits-test.npz"

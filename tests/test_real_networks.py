@@ -13,6 +13,8 @@ from real_networks import light_network, text_networks
 from models import assert_same, inputs_at, passes_full_check, run
 from onnx_dnscp import Plan, prune
 
+pytestmark = pytest.mark.no_cover
+
 RATIO = 0.5
 ROUNDING = 1e-5  # of the largest output; sums of deep networks come in another order
 

@@ -144,6 +144,7 @@ STATEFUL: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("case", list(STATEFUL))
 def test_every_optimiser_and_method_goes_on_where_it_was(case: str, few_digits: Path, tmp_path: Path) -> None:
     """Interrupted twice in the first phase and once in the second."""
