@@ -167,6 +167,22 @@ def test_the_budget_of_a_later_round_counts_in_the_original(tiny_model: onnx.Mod
     assert budget.ratio(mask) == job.budget.ratio(part.lift(mask)) >= 0.4
 
 
+def test_what_the_user_excludes_stays_in_every_round(tiny_model: onnx.ModelProto) -> None:
+    """Channels that the head reads are frozen in the second round, too, and do not count."""
+    job, _ = job_for(tiny_model, train=False, ratio=0.5, metric="channels", exclude=("head",))
+    units = job.units
+    [kept] = [group for group in units.groups if "head" in group.consumers]
+    [other] = [group for group in units.groups if group is not kept]
+    first = np.ones(units.num_units, dtype=bool)
+    first[other.first] = False
+    cut = apply_cuts(tiny_model, units, plan_cuts(units, first))
+    part = part_of(job, replace(Pruning.begin(tiny_model, units), model=cut, mask=first))
+    assert part.frozen.sum() == kept.width
+    mask = part.lift(budget_of(job, part, 0.5).final_mask(np.arange(part.units.num_units, dtype=float)))
+    assert mask[kept.slice].all()
+    assert (~mask[other.slice]).sum() == other.width // 2
+
+
 # --- from the command line --------------------------------------------------------------------------------------------
 
 

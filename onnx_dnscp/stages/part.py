@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnx_dnscp.discovery.choose import frozen_units
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.masks.budget import Budget
 from onnx_dnscp.model.graph import read_graph
-from onnx_dnscp.model.units import FIXED, Mask, Units
-from onnx_dnscp.stages.job import Job, asked_align
+from onnx_dnscp.model.units import FIXED, Mask, Units, with_fixed
+from onnx_dnscp.stages.job import Job
 from onnx_dnscp.stages.pruning import Pruning
 from onnx_dnscp.surgery.cuts import embed_array, plan_cuts
 from onnx_dnscp.surgery.weights import copy_with_weights
@@ -29,7 +30,8 @@ class Part:
         whole: What it found in the original.
         mask: (units of the original,) True for those that are left.
         origin: (pairs, 2) unit here and unit of the original that it is, or is part of.
-        frozen: (units here,) True for those that are no units of the original, and stay.
+        frozen: (units here,) True for those that stay: because the user says so, or because they are no units of the
+            original.
     """
 
     units: Units
@@ -49,15 +51,16 @@ class Part:
 def part_of(job: Job, pruning: Pruning) -> Part:
     """The network as it is now: the original itself in the first round."""
     units = pruning.units
+    excluded = frozen_units(units, job.options.exclude, job.options.only)
     if pruning.is_whole:
         every = np.arange(units.num_units)
-        return Part(units, units, pruning.mask, np.stack([every, every], axis=1), np.zeros(every.size, dtype=bool))
+        return Part(units, units, pruning.mask, np.stack([every, every], axis=1), excluded)
     found = discover(replace(job.loaded, proto=pruning.model))
     pairs = np.unique(np.array(list(_pairs(found, units, pruning.mask)), dtype=np.int64).reshape(-1, 2), axis=0)
     here, there = pairs.T
     # A unit of the original that lies in several here cannot go with one of them.
-    is_split = np.bincount(there[there != FIXED], minlength=units.num_units) > 1
-    unclear = (there == FIXED) | is_split[there]
+    stays = excluded | (np.bincount(there[there != FIXED], minlength=units.num_units) > 1)
+    unclear = with_fixed(stays, True)[there]
     frozen = np.ones(found.num_units, dtype=bool)
     frozen[here] = False
     frozen[here[unclear]] = True
@@ -70,7 +73,7 @@ def budget_of(job: Job, part: Part, ratio: float) -> Budget:
         return job.budget
     whole = job.budget.cost
     cost = replace(whole, saved=lambda mask: whole.saved(part.lift(mask)))
-    return Budget(part.units, cost, ratio, align=asked_align(job.options), frozen=part.frozen)
+    return Budget(part.units, cost, ratio, align=job.budget.align, frozen=part.frozen)
 
 
 def embedded(pruning: Pruning, weights: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:

@@ -97,7 +97,8 @@ def _round(number: int, rounds: int, ratio: float, places: Sequence[Place]) -> l
     per_round = len(places) // rounds
     own = places[(number - 1) * per_round : number * per_round]
     share = ratio if number == rounds else 1 - (1 - ratio) ** (number / rounds)
-    stages: list[Stage] = [Train(StageId(number, "train"), own[0], share), Cut(StageId(number, "cut"))]
+    stages: list[Stage] = [Train(StageId(number, "train"), own[0], share, is_last=number == rounds)]
+    stages.append(Cut(StageId(number, "cut")))
     return stages + [Tune(StageId(number, "fine-tune"), place) for place in own[1:]]
 
 

@@ -46,79 +46,95 @@ class Train:
     Attributes:
         place: Where it lies among all that trains.
         ratio: To be removed of the original when the stage is over.
+        is_last: Whether masks move no more afterwards.
     """
 
     id: StageId
     place: Place
     ratio: float
+    is_last: bool = True
 
     def carry_out(self, pruning: Pruning, job: Job, keeper: Keeper) -> Pruning:
         """The pruning with its mask and trained weights; nothing is cut yet."""
-        part = part_of(job, pruning)
-        budget = budget_of(job, part, self.ratio)
-        method = make_method(job, pruning.model, part.units, budget, self.id.round)
-        first = method.first_mask(HostParameters(part.units.graph.stored))
-        start, notes = _start(job, pruning.model, part, budget, first)
+        begun = self._begin(pruning, job)
+        start, notes = _start(job, pruning.model, begun)
         start = with_lost_norms(job, start, like=pruning.model)
         state = keeper.states.get(self.id)
         if state is None or not state.is_done:
-            state = self._trained(job, keeper, start, part, method, first, budget, state)
+            state = self._trained(job, keeper, start, begun, state)
         else:
-            method.restore(state.method)
+            begun.method.restore(state.method)
         assert state.mask is not None, "the phase with masks is done"
-        model = without_norms(copy_with_weights(start, _stored(method, state)))
+        model = without_norms(copy_with_weights(start, _stored(begun.method, state)))
         reference = model if pruning.is_whole else embedded(pruning, read_graph(model).stored)
-        pruning = replace(pruning, model=model, reference=reference, mask=part.lift(state.mask), checked=None)
-        return pruning.noted(*notes, *state.notes, *self._leave_artifacts(job, keeper, model, part, method, state.mask))
+        pruning = replace(pruning, model=model, reference=reference, mask=begun.part.lift(state.mask), checked=None)
+        return pruning.noted(*notes, *state.notes, *self._leave_artifacts(job, keeper, model, begun, state.mask))
+
+    def _begin(self, pruning: Pruning, job: Job) -> _Round:
+        part = part_of(job, pruning)
+        budget = budget_of(job, part, self.ratio)
+        method = make_method(job, pruning.model, part.units, budget, self.id.round)
+        return _Round(part, budget, method, method.first_mask(HostParameters(part.units.graph.stored)))
 
     def _trained(
-        self,
-        job: Job,
-        keeper: Keeper,
-        start: onnx.ModelProto,
-        part: Part,
-        method: Method,
-        first: Mask,
-        budget: Budget,
-        state: PhaseState | None,
+        self, job: Job, keeper: Keeper, start: onnx.ModelProto, begun: _Round, state: PhaseState | None
     ) -> PhaseState:
+        """The last state of training from `start`, or from where an earlier process was."""
+        units, method = begun.part.units, begun.method
         logger.info("building gradients and checking them")
-        begun = time.monotonic()
-        phase = job.trainer.phase(self.id, self.place, start, units=part.units, method=method)
-        set_up = time.monotonic() - begun
+        started = time.monotonic()
+        phase = job.trainer.phase(self.id, self.place, start, units=units, method=method)
+        set_up = time.monotonic() - started
         state = phase.begin(state)
         logger.info("training with masks: %d steps, loss %s", state.num_steps, phase.loss.name)
 
         def accuracy(now: PhaseState) -> float | None:
             assert now.mask is not None, "a step with masks is done"
             stored = copy_with_weights(start, _stored(method, now))
-            return job.test_accuracy(mask_model(stored, part.units, now.mask))
+            return job.test_accuracy(mask_model(stored, units, now.mask))
 
         def later(step_seconds: float) -> float:
             return job.seconds_after(self.place, step_seconds, set_up)
 
-        watched = _Watched(keeper.log.history, self.id.round, part, budget)
+        watched = _Watched(keeper.log.history, self.id.round, begun.part, begun.budget)
         with keeper.watching(state, job.options.epochs, accuracy, later) as observe:
-            train_with_masks(phase, state, part.units, method, first, watched, observe)
+            train_with_masks(phase, state, units, method, begun.first, watched, observe)
         return state
 
     def _leave_artifacts(
-        self, job: Job, keeper: Keeper, model: onnx.ModelProto, part: Part, method: Method, mask: Mask
+        self, job: Job, keeper: Keeper, model: onnx.ModelProto, begun: _Round, mask: Mask
     ) -> tuple[str, ...]:
         """The masked model for onnxruntime-training, in the run directory if there is one; what went wrong.
 
         What the method has learned is folded into the weights, and its parameters begin anew.
         """
         folder = None if keeper.directory is None else keeper.directory.path / ARTIFACTS
-        if folder is None or folder.exists() or self.place.later > 1:
+        if folder is None or folder.exists() or not self.is_last:
             return ()
         # A device has no teacher.
-        view, _ = job.trainer.view(model, units=part.units, method=method, taught=False)
+        view, _ = job.trainer.view(model, units=begun.part.units, method=begun.method, taught=False)
         try:
             write_artifacts(folder, view, view.values, mask, job.options.optimizer)
         except RequestError as error:
             return (f"The run directory has no {ARTIFACTS} for onnxruntime-training: {error}",)
         return ()
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What a round begins with.
+
+    Attributes:
+        part: The network as earlier rounds left it.
+        budget: What is to be removed by the end of the round.
+        method: Decides what goes.
+        first: (units of the part,) its first mask.
+    """
+
+    part: Part
+    budget: Budget
+    method: Method
+    first: Mask
 
 
 @dataclass(frozen=True)
@@ -157,15 +173,13 @@ def _stored(method: Method, state: PhaseState) -> dict[str, NDArray[Any]]:
     return {**{name: value for name, value in learned.items() if not name.startswith(ADDED)}, **method.fold(learned)}
 
 
-def _start(
-    job: Job, model: onnx.ModelProto, part: Part, budget: Budget, first: Mask
-) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+def _start(job: Job, model: onnx.ModelProto, begun: _Round) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """The model that training starts from: as it is, or repaired for a first mask that meets the target."""
     asked = job.options.repair
-    if asked is False or (asked is None and (job.data is None or not job.data.real)) or first.all():
+    if asked is False or (asked is None and (job.data is None or not job.data.real)) or begun.first.all():
         return model, ()
-    if budget.ratio(first) >= budget.target:
-        start, note = repaired(job, model, part.units, first)
+    if begun.budget.ratio(begun.first) >= begun.budget.target:
+        start, note = repaired(job, model, begun.part.units, begun.first)
         return start, (note,)
     if asked:
         return model, ("--repair did nothing: with training it needs a mask that meets the target at the start.",)
