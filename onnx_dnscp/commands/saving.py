@@ -25,6 +25,8 @@ def output_path(model: Path, output: str | Path | None, *others: Path) -> Path:
             command reads, or it cannot be written.
     """
     path = model.with_name(f"{model.stem}.pruned.onnx") if output is None else Path(output)
+    if not path.name:  # "", "." and "/" have none, and neither has a data file beside them
+        raise UsageError(f"Cannot write {str(output)!r}: it is a folder; give a file name.")
     if data_path(path).resolve() in [other.resolve() for other in (model, *others)]:
         raise UsageError(
             f"The output {str(path)!r} keeps its weights in {str(data_path(path))!r} when it is large, and that is an "
