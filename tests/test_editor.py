@@ -24,6 +24,7 @@ from onnx_dnscp.model.editor import (
     replace_nodes,
     set_attribute,
     set_elements,
+    sort_nodes,
 )
 from onnx_dnscp.model.structure import all_graphs
 
@@ -207,6 +208,45 @@ def test_constants_keep_shape_and_type() -> None:
         stored = numpy_helper.to_array(graph.initializer[-1])
         assert (stored.shape, stored.dtype) == (values.shape, values.dtype)
         np.testing.assert_array_equal(stored, values)
+
+
+@given(recipe=RECIPES, seed=st.integers(0, 1000))
+def test_sorted_nodes_come_behind_what_they_read(recipe: list[list[int]], seed: int) -> None:
+    """Whatever the order before; sub-graphs count by what they take from outside. What is in order does not move."""
+    graph = graph_of(recipe)
+    before = onnx.GraphProto()
+    before.CopyFrom(graph)
+    sort_nodes(graph)
+    assert graph == before
+    order = np.random.default_rng(seed).permutation(len(graph.node))
+    set_elements(graph.node, [graph.node[index] for index in order])
+    sort_nodes(graph)
+    known = {"w0", "w1"}
+    for node in graph.node:
+        assert known.issuperset(filter(None, names_read(node)))
+        known.update(node.output)
+    assert sorted(n.output[0] for n in graph.node) == sorted(n.output[0] for n in before.node)
+
+
+@pytest.mark.parametrize("case", WITH_BODIES[::3], ids=str)
+def test_a_shuffled_model_computes_the_same_once_it_is_sorted(case: Case) -> None:
+    """The bodies of branches and loops are shuffled, too."""
+    model = copied(case.model)
+    rng = np.random.default_rng(1)
+    for graph in all_graphs(model.graph):
+        set_elements(graph.node, [graph.node[index] for index in rng.permutation(len(graph.node))])
+    sort_nodes(model.graph)
+    feeds = inputs_at(case.model, 2, 8)
+    assert_same(run(model, feeds), run(case.model, feeds), tol=0)
+
+
+def test_nodes_in_a_circle_keep_their_order_at_the_end() -> None:
+    """There is no right order; whoever checks the graph says so."""
+    graph = onnx.GraphProto()
+    for name, read in (("a", "b"), ("b", "a"), ("c", "x")):
+        graph.node.append(helper.make_node("Relu", [read], [name]))
+    sort_nodes(graph)
+    assert [node.output[0] for node in graph.node] == ["c", "a", "b"]
 
 
 def test_there_are_cases_with_bodies() -> None:

@@ -18,6 +18,21 @@ from onnx_dnscp.training.view import build_view
 TYPES = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 
 
+def test_a_file_whose_nodes_are_not_in_order_is_sorted(tiny_model: onnx.ModelProto, tmp_path: Path) -> None:
+    """ONNX Runtime's own conversion to half precision appends its casts at the end; what is saved is in order."""
+    nodes = list(tiny_model.graph.node)
+    shuffled = onnx.ModelProto()
+    shuffled.CopyFrom(tiny_model)
+    del shuffled.graph.node[:]
+    shuffled.graph.node.extend(reversed(nodes))
+    path = tmp_path / "shuffled.onnx"
+    path.write_bytes(shuffled.SerializeToString())
+    prune(path, tmp_path / "out.onnx", train=False, ratio=0.5)
+    saved = onnx.load(tmp_path / "out.onnx")
+    onnx.checker.check_model(saved, full_check=True)
+    assert [node.name for node in saved.graph.node] == [node.name for node in nodes]
+
+
 def network(element: str) -> onnx.ModelProto:
     """Two convolutions with batch norm and a classifier, all in one precision."""
     return filled(f"""

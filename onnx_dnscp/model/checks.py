@@ -141,8 +141,8 @@ def _check_names(graph: onnx.GraphProto, path: Path) -> None:
         for name in node.input:
             if name and name not in known:
                 raise ModelError(
-                    f"{label} reads tensor {name!r}, which nothing before it makes; the file is damaged or its nodes "
-                    "are not in order."
+                    f"{label} reads tensor {name!r}, which nothing makes, or only what reads the node's own result; "
+                    "the file is damaged."
                 )
         if not any(node.output):
             raise ModelError(f"{label} has no output; the file is damaged.")

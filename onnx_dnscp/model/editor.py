@@ -6,7 +6,9 @@ holds a node of a graph still holds the graph's own.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -73,6 +75,35 @@ def keep_needed(graph: onnx.GraphProto, wanted: Iterable[str]) -> None:
     needed = needed_for(graph, wanted)
     set_elements(graph.node, [node for node in graph.node if not needed.isdisjoint(node.output)])
     set_elements(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+
+
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put every node behind those that make what it reads, sub-graphs included; what is in order stays where it is.
+
+    Nodes that read each other in a circle come last, in their old order.
+    """
+    for node in graph.node:
+        for body in bodies(node):
+            sort_nodes(body)
+    maker = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    needs = [{maker[name] for name in names_read(node) if name in maker} for node in graph.node]
+    if all(max(need, default=-1) < index for index, need in enumerate(needs)):
+        return
+    readers: defaultdict[int, list[int]] = defaultdict(list)
+    for index, need in enumerate(needs):
+        for made in need:
+            readers[made].append(index)
+    missing = [len(need) for need in needs]
+    ready = [index for index, count in enumerate(missing) if not count]  # ascending, and so a heap
+    order: list[int] = []
+    while ready:
+        order.append(heappop(ready))
+        for index in readers[order[-1]]:
+            missing[index] -= 1
+            if not missing[index]:
+                heappush(ready, index)
+    order += sorted(set(range(len(needs))).difference(order))
+    set_elements(graph.node, [graph.node[index] for index in order])
 
 
 def names_read(node: onnx.NodeProto) -> list[str]:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from onnx_dnscp.errors import ModelError
 from onnx_dnscp.model.checks import all_tensors, check_functions, check_model
+from onnx_dnscp.model.editor import sort_nodes
 from onnx_dnscp.model.external import load_external_data
 from onnx_dnscp.model.structure import all_graphs
 from onnx_dnscp.system.supervisor import working_on
@@ -82,6 +83,7 @@ def load_model(path: str | Path) -> LoadedModel:
     inlined = len(proto.functions) < num_functions
     data_files = load_external_data(all_tensors(proto.graph), path)
     size += sum(file.stat().st_size for file in data_files)
+    sort_nodes(proto.graph)  # the runtime's own conversion to half precision appends casts at the end
     check_model(proto, path)
     return LoadedModel(path, proto, sha256, size, private, inlined, data_files)
 
