@@ -221,7 +221,7 @@ def test_sorted_nodes_come_behind_what_they_read(recipe: list[list[int]], seed: 
     order = np.random.default_rng(seed).permutation(len(graph.node))
     set_elements(graph.node, [graph.node[index] for index in order])
     sort_nodes(graph)
-    known = {"w0", "w1"}
+    known = {"x", "w0", "w1"}
     for node in graph.node:
         assert known.issuperset(filter(None, names_read(node)))
         known.update(node.output)
