@@ -125,6 +125,24 @@ def test_a_run_whose_data_broke_goes_on_when_it_is_back(
     assert (tmp_path / "out.onnx").read_bytes() == (tmp_path / "undisturbed.onnx").read_bytes()
 
 
+@pytest.mark.needs_training
+def test_a_run_that_stops_before_any_checkpoint_does_not_say_that_something_is_kept(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder says what was asked for, so the run can begin anew."""
+    data = folder_of_images(tmp_path)
+    begin = f"Nothing was trained yet; begin anew with: onnx-dnscp prune --resume {tmp_path / 'run'}"
+    monkeypatch.setattr("onnx_dnscp.stages.train.train_with_masks", lambda *_: _broken())
+    with pytest.raises(DataError, match=f"{re.escape(begin)}$"):
+        onnx_dnscp.prune(tiny_path, tmp_path / "out.onnx", data=data, run_dir=tmp_path / "run", **OPTIONS)
+    monkeypatch.undo()
+    assert onnx_dnscp.resume(tmp_path / "run").ratio > 0
+
+
+def _broken() -> None:
+    raise DataError("The data is gone.")
+
+
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 

@@ -271,3 +271,20 @@ def test_the_summary_line_counts_convolution_channels(resnet_path: Path, capfd: 
     total = sum(weights[node.input[1]] for node in model.graph.node if node.op_type == "Conv")
     assert command(["inspect", str(resnet_path)]) == 0
     assert f"{total} of {total} convolution channels prunable" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("align", "match"),
+    [(1, "no multiple of 4; try --metric macs"), (2, "although its groups keep multiples of 2 channels")],
+)
+def test_a_result_that_is_not_faster_is_said_with_what_to_do(
+    align: int, match: str, tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the multiple in effect, whether the user asked for it or not; a faster one needs no words."""
+    times = [1.0, 2.0]
+    monkeypatch.setattr("onnx_dnscp.commands.prune_report.latencies", lambda *_: list(times))
+    slow = prune(tiny_path, tmp_path / "slow.onnx", train=False, ratio=0.2, metric="macs", align=align)
+    assert [note for note in slow.notes if "not faster here" in note and match in note]
+    times.reverse()
+    fast = prune(tiny_path, tmp_path / "fast.onnx", train=False, ratio=0.2, metric="macs", align=align)
+    assert not [note for note in fast.notes if "faster here" in note]

@@ -110,9 +110,13 @@ def _last_notes(job: Job, before: ModelFacts, after: ModelFacts) -> list[str]:
     notes = []
     if job.measured_on()[0] is job.data and before.accuracy is not None:
         notes.append("The accuracies are those on the training data; give --test-data for honest ones.")
-    if _milliseconds(after) > _milliseconds(before) and job.options.align == 1:
+    if _milliseconds(after) > _milliseconds(before):
+        align = job.budget.align
         notes.append(
-            "The pruned model is not faster here: ONNX Runtime is slow with channel counts that are no multiple of "
-            "4; try --align 8, or 16 on a CPU with AVX512."
+            "The pruned model is not faster here: ONNX Runtime is slow with channel counts that are no multiple of 4; "
+            "try --metric macs, which takes counts that it is fast with, or --align 8, or 16 on a CPU with AVX512."
+            if align == 1
+            else f"The pruned model is not faster here, although its groups keep multiples of {align} channels; remove "
+            "more (--ratio), or count what takes the time (--metric macs)."
         )
     return notes

@@ -143,6 +143,9 @@ class Keeper:
                     self.directory.save(sound[-1], self.log)
         elif not self._make_directory(sound):
             return "Its state could not be kept." if sound else ""
+        assert self.directory is not None, "there is one by now"
+        if not self.directory.has_checkpoint:
+            return f"Nothing was trained yet; begin anew with: {self._command()}"
         return f"What was done up to the last checkpoint is kept; go on with: {self._command()}"
 
     def roll_back(self, learning_rate: float) -> str:

@@ -98,6 +98,12 @@ class RunDirectory:
         """Whether there is a run to go on with; somebody may have removed the folder."""
         return (self.path / OPTIONS).exists()
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether something that was trained can be gone on from."""
+        names = [path.name for path in self.path.iterdir()]
+        return any(_CHECKPOINT.fullmatch(name) and not name.endswith(_UNPROVEN) for name in names)
+
     @classmethod
     @contextmanager
     def new(cls, path: Path) -> Iterator[RunDirectory]:
