@@ -87,8 +87,12 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
             sort_nodes(body)
     maker = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
     needs = [{maker[name] for name in names_read(node) if name in maker} for node in graph.node]
-    if all(max(need, default=-1) < index for index, need in enumerate(needs)):
-        return
+    if any(max(need, default=-1) >= index for index, need in enumerate(needs)):
+        set_elements(graph.node, [graph.node[index] for index in _in_order(needs)])
+
+
+def _in_order(needs: Sequence[set[int]]) -> list[int]:
+    """Numbers such that each comes behind those that it needs, the smallest possible one first."""
     readers: defaultdict[int, list[int]] = defaultdict(list)
     for index, need in enumerate(needs):
         for made in need:
@@ -102,8 +106,7 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
             missing[index] -= 1
             if not missing[index]:
                 heappush(ready, index)
-    order += sorted(set(range(len(needs))).difference(order))
-    set_elements(graph.node, [graph.node[index] for index in order])
+    return order + sorted(set(range(len(needs))).difference(order))
 
 
 def names_read(node: onnx.NodeProto) -> list[str]:
