@@ -101,6 +101,26 @@ def test_a_half_network_is_repaired(element: str, resnet_path: Path, train_data_
     assert any("were fitted" in note for note in report.notes)
 
 
+def test_the_tolerance_follows_the_type_that_computes(tmp_path: Path) -> None:
+    """Inputs and outputs in float32 around a network in half; or weights stored in half, and float32 computes."""
+
+    def tolerance(text: str) -> float:
+        model = filled(f"""
+            <ir_version: 8, opset_import: ["" : 17]>
+            net (float[N, 8, 8, 8] x) => (float[N, 3, 8, 8] y) <float16[64, 8, 3, 3] w0, float16[3, 64, 1, 1] w1> {{
+              {text} }}""")
+        onnx.save(model, str(tmp_path / "half.onnx"))
+        report = prune(tmp_path / "half.onnx", tmp_path / "out.onnx", train=False, ratio=0.3, threads=1)
+        assert report.max_relative_error <= report.tolerance
+        return report.tolerance
+
+    convolutions = "a = Conv<pads = [1, 1, 1, 1]>({0}, {1})  r = Relu(a)  {2} = Conv(r, {3})"
+    inside = f"h = Cast<to = 10>(x)  {convolutions.format('h', 'w0', 'b', 'w1')}  y = Cast<to = 1>(b)"
+    stored = f"v0 = Cast<to = 1>(w0)  v1 = Cast<to = 1>(w1)  {convolutions.format('x', 'v0', 'y', 'v1')}"
+    assert tolerance(inside) >= 1e-2
+    assert tolerance(stored) < 1e-3
+
+
 @pytest.mark.needs_training
 def test_weights_in_half_behind_a_cast_learn(tmp_path: Path) -> None:
     """The file stores half and computes in float32."""

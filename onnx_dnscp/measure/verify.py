@@ -8,15 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
 from onnx_dnscp.data.batch import Batch
 from onnx_dnscp.errors import ModelError, VerificationError
-from onnx_dnscp.model.graph import read_graph
+from onnx_dnscp.model.graph import Graph, read_graph
 from onnx_dnscp.model.runtime import Session
+from onnx_dnscp.model.structure import copy_structure, is_big
 from onnx_dnscp.model.taps import output_taps
+from onnx_dnscp.tracing.probe import inferred_types
 
 # Removing channels changes the order in which kernels sum. That moves results by a few times what the runtime's own
-# graph optimisations move them, which is measured; the floor is a few hundred float32 roundings of the largest value.
+# graph optimisations move them, which is measured; the floor is a few hundred float32 roundings of the largest value,
+# and higher where anything on the way is computed in a shorter type, whatever the outputs are converted to.
 ROUNDING_FACTOR = 30.0
 ROUNDING_FLOOR = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 5e-5, np.dtype(np.float16): 2e-2}
 
@@ -25,6 +29,7 @@ ROUNDING_LIMIT = 2e-2  # what differs by more is not let through, however much t
 # Where a network rounds to quantisation steps, the last bit of a sum may move a value by a whole step. That shows in
 # few elements, while a mistake moves most of them; so such networks are judged by the mean difference.
 STEP_FLOOR = 1e-3
+_MOVING = frozenset({"Cast", "CastLike", "Identity", "Reshape", "Transpose", "Concat"})  # nothing is rounded by sums
 _STEPPED = ("QuantizeLinear", "DynamicQuantize", "QLinear", "QGemm")
 
 
@@ -67,12 +72,13 @@ def verify(pruned: onnx.ModelProto, masked: onnx.ModelProto, batches: Sequence[B
         if stepped and optimised is not plain
         else expected
     )
+    floor = _floor(graph)
     found: list[tuple[float, float]] = []
     for tap in taps:
         if stepped:
             error_, tolerance = _step_errors(plain[tap], optimised[tap], expected[tap], fused[tap])
         else:
-            error_, tolerance = _errors(plain[tap], optimised[tap], expected[tap])
+            error_, tolerance = _errors(plain[tap], optimised[tap], expected[tap], floor)
         if not error_ <= tolerance:
             raise VerificationError(
                 f"Verification failed, nothing was saved: tensor {tap!r} of the pruned model differs from the masked "
@@ -109,10 +115,24 @@ def _optimised_outputs(
         raise
 
 
-def _errors(plain: Results, optimised: Results, expected: Results) -> tuple[float, float]:
-    """Largest relative error, and what rounding explains."""
+def _floor(graph: Graph) -> float:
+    """What rounding may cause at least: that of the shortest type in which something is computed."""
+    types = inferred_types(copy_structure(graph.proto, lambda _, tensor: is_big(tensor)))
+    computed = (
+        types[name].tensor_type.elem_type
+        for node in graph.nodes
+        if node.op_type not in _MOVING
+        for name in node.outputs
+        if name in types and name not in graph.fixed
+    )
+    known: dict[int, float] = {helper.np_dtype_to_tensor_dtype(dtype): floor for dtype, floor in ROUNDING_FLOOR.items()}
+    return max((known.get(element_type, 0.0) for element_type in computed), default=0.0)
+
+
+def _errors(plain: Results, optimised: Results, expected: Results, floor: float) -> tuple[float, float]:
+    """Largest relative error, and what rounding explains, which is `floor` at least."""
     rounding = max(map(relative_error, optimised, plain))
-    floor = ROUNDING_FLOOR.get(expected[0].dtype, 0.0)
+    floor = max(floor, ROUNDING_FLOOR.get(expected[0].dtype, 0.0))
     return max(map(relative_error, plain, expected)), max(min(ROUNDING_FACTOR * rounding, ROUNDING_LIMIT), floor)
 
 
