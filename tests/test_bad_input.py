@@ -690,6 +690,20 @@ def test_a_plan_by_hand_is_applied(tiny_path: Path, tmp_path: Path) -> None:
     assert tuple(tensor_of(onnx.load(tmp_path / "out.onnx"), "w2").dims) == (3, 4, 3, 3)
 
 
+def test_a_plan_for_the_network_before_more_training_is_applied_with_a_note(
+    tiny_path: Path, tiny_model: onnx.ModelProto, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The hash is another one, and everything else is as the plan says."""
+    plan, moved = tmp_path / "plan.json", tmp_path / "moved.onnx"
+    assert run(["prune", str(tiny_path), "--no-train", "-o", str(tmp_path / "o.onnx"), f"--plan-out={plan}"]) == 0
+    weight = tensor_of(tiny_model, "w2")
+    weight.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(weight), "w2"))
+    onnx.save(tiny_model, moved)
+    capfd.readouterr()
+    assert run(["apply", str(moved), str(plan), "-o", str(tmp_path / "out.onnx")]) == 0
+    assert "Note: The plan was made for another file of the same structure." in capfd.readouterr().out
+
+
 WRONG_PLANS: dict[str, tuple[dict[int, list[int]], dict[str, Any], int, str]] = {
     "another model": ({0: [1]}, {"model_sha256": "ab" * 32}, USAGE, r"for another model: it names sha256 abababababab"),
     "empties a group": ({1: [0, 1, 2, 3]}, {}, REQUEST, r"Group 1 \(read by head\) would lose all 4 channels"),

@@ -15,7 +15,7 @@ from models import load
 from onnx_dnscp.discovery.discover import discover
 from onnx_dnscp.errors import UsageError
 from onnx_dnscp.model.units import Mask, Units
-from onnx_dnscp.runs.plan import PLAN_FORMAT, Plan, make_plan, plan_mask, read_plan
+from onnx_dnscp.runs.plan import PLAN_FORMAT, Plan, is_for_another, make_plan, plan_mask, read_plan
 
 PRUNABLE = [case for case in CASES if case.widths]
 SHA = "0123456789abcdef" * 4
@@ -97,6 +97,27 @@ def test_slices_and_consumers_may_be_left_out(tmp_path: Path) -> None:
     assert mask.tolist() == [True, True, True, False, True]
 
 
+@pytest.mark.parametrize("sha256", ["", "f" * 64])
+def test_a_plan_for_no_file_or_for_another_one_of_the_same_structure_fits(sha256: str, tmp_path: Path) -> None:
+    """Groups alone are enough where no file is named; where another one is, slices or consumers have to agree."""
+    units = named("residual-chain")
+    plan = edited(("model_sha256",), sha256)
+    expected = plan_mask(read_plan(written({**plan, "model_sha256": SHA}, tmp_path)), units, SHA)
+    bare = {**plan, "consumers": {}, "groups": [{**group, "slices": []} for group in plan["groups"]]}
+    for good in (plan, {**plan, "consumers": {}}, {**bare, "consumers": plan["consumers"]}):
+        parsed = read_plan(written(good, tmp_path))
+        np.testing.assert_array_equal(plan_mask(parsed, units, SHA), expected)
+        assert is_for_another(parsed, SHA) == bool(sha256)
+    parsed = read_plan(written(bare, tmp_path))
+    if not sha256:
+        np.testing.assert_array_equal(plan_mask(parsed, units, SHA), expected)
+        return
+    with pytest.raises(
+        UsageError, match=r"another model: it names sha256 f{12}\.\.\., this file has 0123456789ab\.\.\."
+    ):
+        plan_mask(parsed, units, SHA)
+
+
 def edited(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     """A good plan as JSON, with one value replaced."""
     units = named("residual-chain")
@@ -114,7 +135,6 @@ def edited(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("model_sha256",), "f" * 64, r"another model: it names sha256 f{12}\.\.\., this file has 0123456789ab\.\.\."),
         (("groups", 0, "id"), 7, "names group 7; the model has groups 0 to 1"),
         (("groups", 0, "id"), -1, "names group -1; the model has groups 0 to 1"),
         (("groups", 0, "width"), 6, "Group 0 of the plan has width 6; in the model it is 4"),
@@ -165,7 +185,6 @@ def test_slices_that_leave_out_a_tensor_are_refused(tmp_path: Path) -> None:
             '{"format": "onnx-dnscp-plan/2", "model_sha256": "", "groups": []}',
             "at format: Input should be 'onnx-dnscp-plan/1'",
         ),
-        ('{"format": "onnx-dnscp-plan/1", "groups": []}', "at model_sha256: Field required"),
         (
             '{"format": "onnx-dnscp-plan/1", "model_sha256": "", "groups": [{"id": 0, "width": 4}]}',
             "at groups.0.removed: Field required",

@@ -167,6 +167,8 @@ def show_apply(report: ApplyReport) -> None:
         f"of the largest output (rounding allows {report.tolerance:.1e}). Saved {_plain(report.output)}.",
         soft_wrap=True,
     )
+    for note in report.notes:
+        out.print(f"Note: {_plain(note)}", soft_wrap=True)
 
 
 def show_comparison(result: Comparison) -> None:

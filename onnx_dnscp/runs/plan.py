@@ -49,11 +49,15 @@ class PlanConsumer:
 
 
 class Plan(BaseModel):
-    """The contract between discovery, selection and surgery; see docs/reference/files.md for the file format."""
+    """The contract between discovery, selection and surgery; see docs/reference/files.md for the file format.
+
+    Attributes:
+        model_sha256: Of the file that it was made for; empty if that is not said.
+    """
 
     model_config = _STRICT
     format: Literal["onnx-dnscp-plan/1"] = PLAN_FORMAT
-    model_sha256: str
+    model_sha256: str = ""
     groups: list[PlanGroup]
     consumers: dict[str, PlanConsumer] = {}
 
@@ -128,17 +132,15 @@ def read_plan(path: str | Path) -> Plan:
 def plan_mask(plan: Plan, units: Units, model_sha256: str) -> Mask:
     """Turn a plan back into a mask, after checking that it belongs to this model and is complete.
 
+    A plan for another file is good for this one, which may have been trained since, if its slices or consumers are those
+    of this model. One that says no file is taken at its groups.
+
     Returns:
         (units,) True for the units that stay.
 
     Raises:
         UsageError: The plan is for another model, or names groups, channels or slices the model does not have.
     """
-    if plan.model_sha256 != model_sha256:
-        raise UsageError(
-            f"The plan is for another model: it names sha256 {plan.model_sha256[:12]}..., this file has "
-            f"{model_sha256[:12]}...; make a plan from this file with 'onnx-dnscp prune --plan-out'."
-        )
     mask = np.ones(units.num_units, dtype=bool)
     for entry in plan.groups:
         if not 0 <= entry.id < len(units.groups):
@@ -151,8 +153,24 @@ def plan_mask(plan: Plan, units: Units, model_sha256: str) -> Mask:
                 raise UsageError(f"Group {entry.id} of the plan removes channel {unit}; it has 0 to {group.width - 1}.")
             mask[group.first + unit] = False
     expected = make_plan(units, mask, model_sha256)
+    if is_for_another(plan, model_sha256) and not _says_where(plan, expected):
+        raise UsageError(
+            f"The plan is for another model: it names sha256 {plan.model_sha256[:12]}..., this file has "
+            f"{model_sha256[:12]}..., and without 'slices' or 'consumers' nobody can tell whether both have the same "
+            "structure; make a plan from this file with 'onnx-dnscp prune --plan-out'."
+        )
     _check_details(plan, expected)
     return mask
+
+
+def is_for_another(plan: Plan, model_sha256: str) -> bool:
+    """Whether a plan names another file than the one with this hash."""
+    return plan.model_sha256 not in ("", model_sha256)
+
+
+def _says_where(plan: Plan, expected: Plan) -> bool:
+    """Whether a plan gives enough besides its groups to see that it fits."""
+    return plan.consumers.keys() == expected.consumers.keys() or all(g.slices for g in plan.groups if g.removed)
 
 
 def _check_details(plan: Plan, expected: Plan) -> None:
