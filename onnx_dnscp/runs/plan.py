@@ -132,8 +132,8 @@ def read_plan(path: str | Path) -> Plan:
 def plan_mask(plan: Plan, units: Units, model_sha256: str) -> Mask:
     """Turn a plan back into a mask, after checking that it belongs to this model and is complete.
 
-    A plan for another file is good for this one, which may have been trained since, if its slices or consumers are those
-    of this model. One that says no file is taken at its groups.
+    A plan for another file is good for this one, which may have been trained since, if its slices or consumers are
+    those of this model. One that says no file is taken at its groups.
 
     Returns:
         (units,) True for the units that stay.
