@@ -510,3 +510,25 @@ def test_importing_the_package_does_not_import_heavy_ones() -> None:
     code = f"import sys, onnx_dnscp.cli.main; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+def test_arrays_that_nobody_uses_are_said(
+    kind: str, tiny_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With what they were probably meant to be, before the work; those that are used are not mentioned."""
+    arrays = {"image": np.zeros((4, 1, 8, 8), np.float32), "label": np.zeros(4, np.int64), "other": np.zeros(4)}
+    data = tmp_path / f"data.{kind}"
+    if kind == "npz":
+        np.savez(data, **arrays)
+    else:
+        data.mkdir()
+        for name, array in arrays.items():
+            np.save(data / f"{name}.npy", array)
+    assert run(["evaluate", str(tiny_path), "--data", str(data)]) == 0
+    lines = [line for line in capfd.readouterr().err.splitlines() if "is not used" in line]
+    assert len(lines) == 2
+    assert "the array 'label' of" in lines[0]
+    assert "did you mean 'labels'?" in lines[0]
+    assert "the array 'other' of" in lines[1]
+    assert "those are image, labels, logits" in lines[1]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +17,8 @@ from onnx_dnscp.data.dataset import DECODE_THREADS, LABELS_KEY, Dataset, Sample
 from onnx_dnscp.data.preprocess import Preprocess
 from onnx_dnscp.errors import DataError
 from onnx_dnscp.model.graph import Graph
+
+logger = logging.getLogger("onnx_dnscp")
 
 _PIECE = 1 << 20  # bytes that are looked at together when a whole array is checked
 
@@ -63,11 +67,11 @@ class ArraySamples:
         return {name: self._convert(name, array[one], index)[0] for name, array in self._arrays.items()}
 
 
-def check_names(names: Collection[str], path: Path, graph: Graph) -> None:
-    """Make sure that there is an array for every input.
+def names_wanted(names: Collection[str], convert: Conversion, path: Path, graph: Graph) -> list[str]:
+    """The arrays among `names` that mean something to the model; others are said, with what they may be meant to be.
 
     Raises:
-        DataError: There is not.
+        DataError: There is none for some input.
     """
     missing = [name for name in graph.inputs if name not in names]
     if missing:
@@ -75,13 +79,21 @@ def check_names(names: Collection[str], path: Path, graph: Graph) -> None:
             f"{str(path)!r} has no array named {missing[0]!r}, the model's input; it has "
             f"{', '.join(names) or 'none'}. Name the arrays like the inputs."
         )
+    for name in [name for name in names if name not in convert.keys]:
+        nearest = get_close_matches(name, convert.keys, 1)
+        meant = f"did you mean {nearest[0]!r}?" if nearest else f"those are {', '.join(convert.keys)}"
+        logger.warning(
+            "warning: the array %r of %r is not used: it is called like no input, no output and not %r; %s",
+            name, str(path), LABELS_KEY, meant,
+        )  # fmt: skip
+    return [name for name in names if name in convert.keys]
 
 
 def array_dataset(arrays: Mapping[str, Rows], path: Path, graph: Graph, preprocess: Preprocess) -> Dataset:
     """Arrays as samples, once all of their values have been looked at, a piece at a time.
 
     Args:
-        arrays: One for every input; `labels` and targets of outputs, if there are any. Others are left out.
+        arrays: One for every input; `labels` and targets of outputs, if there are any. Others are left out, and said.
         path: What to call them in messages.
         graph: The model.
         preprocess: How to prepare the inputs.
@@ -90,8 +102,7 @@ def array_dataset(arrays: Mapping[str, Rows], path: Path, graph: Graph, preproce
         DataError: They do not fit the model or each other.
     """
     convert = Conversion(graph, preprocess, str(path))
-    check_names(arrays, path, graph)
-    arrays = {name: array for name, array in arrays.items() if name in convert.keys}
+    arrays = {name: arrays[name] for name in names_wanted(arrays, convert, path, graph)}
     _check_not_empty(arrays, path)
     known = {convert.keys[name]: array for name, array in arrays.items()}
     for key, array in known.items():

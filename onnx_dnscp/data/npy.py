@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from onnx_dnscp.data.arrays import array_dataset, check_names
+from onnx_dnscp.data.arrays import array_dataset, names_wanted
 from onnx_dnscp.data.convert import Conversion
 from onnx_dnscp.data.dataset import LABELS_KEY, Dataset, data_source
 from onnx_dnscp.data.mapped import MappedArray, read_header
@@ -51,9 +51,8 @@ def open_npy_folder(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset
     files = arrays_in(path)
     if not files:
         return None
-    check_names(files, path, graph)
-    known = Conversion(graph, preprocess, str(path)).keys
-    return _dataset({name: file for name, file in files.items() if name in known}, path, graph, preprocess)
+    wanted = names_wanted(files, Conversion(graph, preprocess, str(path)), path, graph)
+    return _dataset({name: files[name] for name in wanted}, path, graph, preprocess)
 
 
 def _dataset(files: Mapping[str, Path], path: Path, graph: Graph, preprocess: Preprocess) -> Dataset:

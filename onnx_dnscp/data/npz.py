@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from onnx_dnscp.data.arrays import array_dataset, check_names
+from onnx_dnscp.data.arrays import array_dataset, names_wanted
 from onnx_dnscp.data.convert import Conversion
 from onnx_dnscp.data.dataset import Dataset, data_source
 from onnx_dnscp.data.mapped import MappedArray, read_header
@@ -40,9 +40,8 @@ def open_npz(path: Path, graph: Graph, preprocess: Preprocess) -> Dataset | None
             )
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(_SUFFIX): info for info in archive.infolist()}
-            check_names(members, path, graph)
-            known = Conversion(graph, preprocess, str(path)).keys
-            arrays = {name: _array(archive, info, path) for name, info in members.items() if name in known}
+            wanted = names_wanted(members, Conversion(graph, preprocess, str(path)), path, graph)
+            arrays = {name: _array(archive, members[name], path) for name in wanted}
     except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"Cannot read the data {str(path)!r}: {first_line(error)}; save plain arrays again with numpy.savez."
