@@ -299,6 +299,7 @@ def test_the_default_output_lies_beside_the_model(tiny_path: Path, tmp_path: Pat
     assert {p.name for p in tmp_path.iterdir()} == {"tiny.onnx", "tiny.pruned.onnx"}
 
 
+@pytest.mark.no_cover
 @pytest.mark.needs_training
 def test_pruning_twice_gives_the_same_file(separable_path: Path, train_slice: Path, tmp_path: Path) -> None:
     """The same inputs, seed and thread count; another seed gives another file."""

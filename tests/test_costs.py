@@ -118,6 +118,7 @@ def test_integers_are_no_parameters() -> None:
     assert CostModel(units_of(flatten)).costs().params == 4 * 3 + 144 * 2
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("case", PRUNABLE, ids=str)
 def test_costs_of_a_mask_equal_those_of_the_pruned_model(case: Case) -> None:
     """Predicting what stays and counting what is left afterwards give the same numbers."""

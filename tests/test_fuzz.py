@@ -50,6 +50,7 @@ def test_a_file_that_crashes_the_runtime_ends_with_a_sentence(path: Path) -> Non
     assert done.stderr.count("Error: ") == (done.returncode == MODEL)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(number=st.integers(0, 2**32))
 def test_a_damaged_model_is_read_or_refused(

@@ -277,6 +277,7 @@ def test_batch_norm_is_estimated_layer_by_layer() -> None:
     np.testing.assert_allclose(split["pos_v"], found["pos_v"], rtol=1e-4)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("network_path", ["resnet_path", "separable_path"])
 def test_prune_repairs_with_unlabelled_samples(
     network_path: str, request: pytest.FixtureRequest, train_data_path: Path, test_data_path: Path, tmp_path: Path
@@ -297,6 +298,7 @@ def test_prune_repairs_with_unlabelled_samples(
     assert accuracy[1] > 0.9
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("schedule", ["one-shot", None])
 def test_training_begins_with_the_mask_that_was_repaired_for(
     schedule: Literal["one-shot"] | None, separable_path: Path, train_data_path: Path, tmp_path: Path
@@ -319,6 +321,7 @@ def test_training_begins_with_the_mask_that_was_repaired_for(
     assert min(accuracy[:2]) > 0.9 > 0.5 > accuracy[2]
 
 
+@pytest.mark.no_cover
 def test_without_data_repair_is_asked_for(resnet_path: Path, test_data_path: Path, tmp_path: Path) -> None:
     """By default every weight that stays is the original's; made-up inputs help where they are wanted."""
     accuracy = []
