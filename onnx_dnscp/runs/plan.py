@@ -141,6 +141,24 @@ def plan_mask(plan: Plan, units: Units, model_sha256: str) -> Mask:
     Raises:
         UsageError: The plan is for another model, or names groups, channels or slices the model does not have.
     """
+    try:
+        mask = _mask(plan, units)
+        expected = make_plan(units, mask, model_sha256)
+        if is_for_another(plan, model_sha256) and not _says_where(plan, expected):
+            raise UsageError("Without 'slices' or 'consumers' nobody can tell whether both have the same structure.")
+        _check_details(plan, expected)
+    except UsageError as error:
+        if not is_for_another(plan, model_sha256):
+            raise
+        raise UsageError(
+            f"The plan is for another model: it names sha256 {plan.model_sha256[:12]}..., this file has "
+            f"{model_sha256[:12]}...; make a plan from this file with 'onnx-dnscp prune --plan-out'. {error}"
+        ) from error
+    return mask
+
+
+def _mask(plan: Plan, units: Units) -> Mask:
+    """What stays by the plan's groups, if the model has them."""
     mask = np.ones(units.num_units, dtype=bool)
     for entry in plan.groups:
         if not 0 <= entry.id < len(units.groups):
@@ -152,14 +170,6 @@ def plan_mask(plan: Plan, units: Units, model_sha256: str) -> Mask:
             if not 0 <= unit < group.width:
                 raise UsageError(f"Group {entry.id} of the plan removes channel {unit}; it has 0 to {group.width - 1}.")
             mask[group.first + unit] = False
-    expected = make_plan(units, mask, model_sha256)
-    if is_for_another(plan, model_sha256) and not _says_where(plan, expected):
-        raise UsageError(
-            f"The plan is for another model: it names sha256 {plan.model_sha256[:12]}..., this file has "
-            f"{model_sha256[:12]}..., and without 'slices' or 'consumers' nobody can tell whether both have the same "
-            "structure; make a plan from this file with 'onnx-dnscp prune --plan-out'."
-        )
-    _check_details(plan, expected)
     return mask
 
 
