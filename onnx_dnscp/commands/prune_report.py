@@ -20,7 +20,6 @@ from onnx_dnscp.stages.recipe import Outcome
 from onnx_dnscp.tracing.trace import trace
 from onnx_dnscp.training.stage import StageKind
 
-
 _NOISE = 1.05  # of two medians on a machine that does other things, too
 
 
